@@ -1,0 +1,177 @@
+// Package app wires the parts together and runs them: it is the only package
+// that sees them all, and what the tests start too.
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/config"
+	"github.com/tenantry/tenantry/internal/httpapi"
+	"github.com/tenantry/tenantry/internal/service"
+	"github.com/tenantry/tenantry/internal/store"
+	"github.com/tenantry/tenantry/internal/tenant"
+)
+
+// App is a server that is wired and not yet listening.
+type App struct {
+	Config  config.Config
+	DB      *store.DB
+	Sealer  *auth.Sealer
+	Service *service.Service
+	Handler http.Handler
+	// OperatorToken is the secret of the operator API.
+	OperatorToken string
+
+	log *slog.Logger
+}
+
+// Parts replaces the real world for tests; the zero value is the real one.
+type Parts struct {
+	Source *tenant.Source
+	Logger *slog.Logger
+	// Batch is store.Options.Batch.
+	Batch int
+}
+
+// Open makes the data folder and its secrets where they are missing, opens the
+// database and wires everything.
+func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	if parts.Source == nil {
+		parts.Source = tenant.NewSource(nil, nil)
+	}
+	if parts.Logger == nil {
+		parts.Logger = slog.Default()
+	}
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	a := &App{Config: c, log: parts.Logger}
+	// The database comes first: its lock keeps a second process from the secrets.
+	a.DB, err = store.Open(ctx, filepath.Join(c.Data, "tenantry.db"), store.Options{
+		Source: parts.Source, Logger: parts.Logger, Batch: parts.Batch,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			a.DB.Close()
+		}
+	}()
+	master, err := masterKey(c, parts.Source)
+	if err != nil {
+		return nil, fmt.Errorf("master key: %w", err)
+	}
+	if a.Sealer, err = auth.NewSealer(master, parts.Source); err != nil {
+		return nil, err
+	}
+	if err := a.checkMasterKey(ctx); err != nil {
+		return nil, err
+	}
+	if a.OperatorToken = c.OperatorToken; a.OperatorToken == "" {
+		token, err := auth.LoadSecret(filepath.Join(c.Data, "operator.token"), 32, parts.Source)
+		if err != nil {
+			return nil, fmt.Errorf("operator token: %w", err)
+		}
+		a.OperatorToken = base64.StdEncoding.EncodeToString(token)
+	}
+	a.Service = service.New(a.DB, a.Sealer, auth.NewPasswords(c.PasswordMinLength), service.Options{
+		DefaultChannels: c.DefaultChannels, Currency: c.Currency, KeepAnswers: c.KeepAnswers,
+		SessionLife: c.SessionLife, DirectoryBytes: c.DirectoryMemory << 20,
+	})
+	a.Handler = httpapi.New(a.DB, a.Service, auth.NewAuthenticator(a.DB, a.Sealer, a.OperatorToken), httpapi.Options{
+		Rate: c.RateLimit, Burst: c.RateBurst, MaxBody: c.MaxBody, Logger: parts.Logger,
+	})
+	return a, nil
+}
+
+func masterKey(c config.Config, source *tenant.Source) ([]byte, error) {
+	if c.MasterKey != "" {
+		return auth.ParseSecret(c.MasterKey, auth.MasterKeySize)
+	}
+	return auth.LoadSecret(filepath.Join(c.Data, "master.key"), auth.MasterKeySize, source)
+}
+
+// checkMasterKey refuses to start with another key than the one that sealed what
+// is stored: every key would seem wrong.
+func (a *App) checkMasterKey(ctx context.Context) error {
+	return a.DB.View(ctx, func(tx *store.Tx) error {
+		key, err := tx.AnyKey()
+		if err != nil || key == nil {
+			return err
+		}
+		if _, err := a.Sealer.Reveal(key); err != nil {
+			return errors.New("the master key is not the one that this database was made with")
+		}
+		return nil
+	})
+}
+
+// Close stops the database.
+func (a *App) Close() error { return a.DB.Close() }
+
+// Serve answers on the listener until ctx ends, then lets the requests under way
+// finish, for as long as Config.DrainTime. The listener is closed.
+func (a *App) Serve(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler:           a.Handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       20 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	if a.Config.TLSCert != "" {
+		certificate, err := tls.LoadX509KeyPair(a.Config.TLSCert, a.Config.TLSKey)
+		if err != nil {
+			return fmt.Errorf("certificate: %w", err)
+		}
+		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
+	}
+	background, stop := context.WithCancel(context.Background())
+	defer stop()
+	go a.Service.Prune(background)
+
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	a.log.Info("stopping: letting requests finish", "at most", a.Config.DrainTime)
+	drain, cancel := context.WithTimeout(context.Background(), a.Config.DrainTime)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		server.Close()
+		return fmt.Errorf("some requests did not finish in %s: %w", a.Config.DrainTime, err)
+	}
+	return nil
+}
+
+// NewLogger logs to w as the configuration says.
+func NewLogger(c config.Config, w io.Writer) *slog.Logger {
+	var level slog.Level
+	level.UnmarshalText([]byte(strings.ToUpper(c.LogLevel))) // Check has seen it
+	options := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

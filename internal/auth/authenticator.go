@@ -1,0 +1,197 @@
+package auth
+
+import (
+	"context"
+	"crypto/subtle"
+	"strings"
+
+	"github.com/tenantry/tenantry/internal/store"
+	"github.com/tenantry/tenantry/internal/tenant"
+)
+
+// Credentials are what a request brought, as it stood in the headers.
+type Credentials struct {
+	// Authorization is "Bearer <V2 key>" or "Token <V1 token>".
+	Authorization string
+	// User and Token are the V1 headers x-api-user and x-api-token.
+	User, Token string
+}
+
+// Authenticator turns credentials into an actor. It answers from memory; the
+// store announces what it must forget before a change is confirmed.
+type Authenticator struct {
+	db       *store.DB
+	sealer   *Sealer
+	operator string
+	keys     *store.Cache[*tenant.Key]
+	accounts *store.Cache[*account]
+	users    *store.Cache[*user]
+}
+
+// account is what authentication needs to know of one.
+type account struct {
+	tenant.Account
+	manager bool
+}
+
+type user struct {
+	tenant.User
+	permissions []string
+}
+
+// NewAuthenticator makes one. The operator is who holds operatorToken; without
+// a token there is no operator.
+func NewAuthenticator(db *store.DB, sealer *Sealer, operatorToken string) *Authenticator {
+	a := &Authenticator{
+		db: db, sealer: sealer,
+		keys:     store.NewCache[*tenant.Key](db, 1<<17),
+		accounts: store.NewCache[*account](db, 1<<17),
+		users:    store.NewCache[*user](db, 1<<16),
+	}
+	if operatorToken != "" {
+		a.operator = sealer.Digest(operatorToken)
+	}
+	return a
+}
+
+// Operator is the operator's actor, or a refusal of kind Unauthenticated.
+func (a *Authenticator) Operator(authorization string) (tenant.Actor, error) {
+	token, ok := cutScheme(authorization, "Bearer")
+	if !ok || a.operator == "" || subtle.ConstantTimeCompare([]byte(a.sealer.Digest(token)), []byte(a.operator)) != 1 {
+		return tenant.Actor{}, unauthenticated()
+	}
+	return tenant.Actor{Operator: true, CredentialID: "operator"}, nil
+}
+
+// Actor is who holds the credentials. It refuses with kind Unauthenticated for
+// anything unknown, and with Inactive or Blocked for an account, or a user, that
+// may not use services now.
+func (a *Authenticator) Actor(ctx context.Context, c Credentials) (tenant.Actor, error) {
+	secret, kind := c.Token, tenant.KeyV1
+	if c.Authorization != "" {
+		var ok bool
+		if secret, ok = cutScheme(c.Authorization, "Bearer"); ok {
+			kind = tenant.KeyV2
+		} else if secret, ok = cutScheme(c.Authorization, "Token"); !ok {
+			return tenant.Actor{}, unauthenticated()
+		}
+	}
+	if secret == "" {
+		return tenant.Actor{}, unauthenticated()
+	}
+	digest := a.sealer.Digest(secret)
+	key, err := a.keys.Load(digest, func() (*tenant.Key, error) {
+		return read(ctx, a.db, func(tx *store.Tx) (*tenant.Key, error) { return tx.Key(digest) })
+	})
+	if err != nil {
+		return tenant.Actor{}, err
+	}
+	if key.Kind != kind || subtle.ConstantTimeCompare([]byte(key.Digest), []byte(digest)) != 1 {
+		return tenant.Actor{}, unauthenticated()
+	}
+	own, err := a.account(ctx, key.AccountID)
+	if err != nil {
+		return tenant.Actor{}, err
+	}
+	var managing *tenant.Account
+	if own.ManagerID != "" {
+		m, err := a.account(ctx, own.ManagerID)
+		if err != nil {
+			return tenant.Actor{}, err
+		}
+		managing = &m.Account
+	}
+	if kind == tenant.KeyV1 && c.Authorization == "" && !namesAccount(c.User, &own.Account, managing) {
+		return tenant.Actor{}, unauthenticated()
+	}
+	if err := own.Admit(managing); err != nil {
+		return tenant.Actor{}, err
+	}
+	actor := tenant.Actor{
+		AccountID: own.ID, ManagerID: own.ManagerID, UserID: key.UserID, CredentialID: key.ID, Manager: own.manager,
+	}
+	if actor.Owner() {
+		return actor, nil
+	}
+	u, err := a.user(ctx, key.UserID)
+	if err != nil {
+		return tenant.Actor{}, err
+	}
+	if err := AdmitUser(&u.User); err != nil {
+		return tenant.Actor{}, err
+	}
+	actor.Permissions = u.permissions
+	return actor, nil
+}
+
+// AdmitUser refuses a user who may not act now, with kind Blocked or Inactive.
+func AdmitUser(u *tenant.User) error {
+	switch u.Status {
+	case tenant.UserBlocked:
+		return tenant.RefuseParameter(tenant.Blocked, "Authorization", "The user is blocked. Contact the operator.")
+	case tenant.UserDisabled:
+		return tenant.RefuseParameter(tenant.Inactive, "Authorization", "The user is disabled.")
+	}
+	return nil
+}
+
+// namesAccount: the V1 user is the manager's address by the contract's text, and
+// the account's own by its example; both are taken.
+func namesAccount(name string, own, managing *tenant.Account) bool {
+	key := tenant.EmailKey(name)
+	return key == tenant.EmailKey(own.Email) || managing != nil && key == tenant.EmailKey(managing.Email)
+}
+
+func (a *Authenticator) account(ctx context.Context, id string) (*account, error) {
+	return a.accounts.Load(id, func() (*account, error) {
+		return read(ctx, a.db, func(tx *store.Tx) (*account, error) {
+			row, err := tx.Account(id)
+			if err != nil || row == nil {
+				return nil, err
+			}
+			manager, err := tx.Manager(id)
+			return &account{*row, manager != nil && manager.Approved}, err
+		})
+	})
+}
+
+func (a *Authenticator) user(ctx context.Context, id string) (*user, error) {
+	return a.users.Load(id, func() (*user, error) {
+		return read(ctx, a.db, func(tx *store.Tx) (*user, error) {
+			row, err := tx.UserByID(id)
+			if err != nil || row == nil {
+				return nil, err
+			}
+			u := &user{User: *row}
+			groups, err := tx.GroupsOf(row)
+			for _, g := range groups {
+				u.permissions = append(u.permissions, g.Permissions...)
+			}
+			return u, err
+		})
+	})
+}
+
+// read runs one query; nothing found is a refusal, which no cache keeps.
+func read[T any](ctx context.Context, db *store.DB, query func(*store.Tx) (*T, error)) (value *T, err error) {
+	err = db.View(ctx, func(tx *store.Tx) error {
+		value, err = query(tx)
+		return err
+	})
+	if err == nil && value == nil {
+		err = unauthenticated()
+	}
+	return value, err
+}
+
+func unauthenticated() error {
+	return tenant.RefuseParameter(tenant.Unauthenticated, "Authorization", "")
+}
+
+// cutScheme takes the scheme, in any case, off an Authorization header.
+func cutScheme(header, scheme string) (string, bool) {
+	if len(header) <= len(scheme) || header[len(scheme)] != ' ' || !strings.EqualFold(header[:len(scheme)], scheme) {
+		return "", false
+	}
+	return strings.TrimSpace(header[len(scheme):]), true
+}

@@ -1,0 +1,123 @@
+// Package config is what an operator may set: by flag, environment variable or
+// file, in that order of precedence. The zero configuration works.
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"go.yaml.in/yaml/v3"
+)
+
+// Config is the server's configuration. The tags name flag, environment
+// variable, default and help; the file uses the flag's name with underscores.
+type Config struct {
+	Listen string `default:"127.0.0.1:8077" env:"TENANTRY_LISTEN" help:"Address to listen on, host:port."`
+	Data   string `default:"tenantry-data" env:"TENANTRY_DATA" type:"path" help:"Folder for the database and the secrets; made on first start."`
+
+	MasterKey     string `env:"TENANTRY_MASTER_KEY" help:"Master key, 32 bytes in base64; default: the file master.key in the data folder."`
+	OperatorToken string `env:"TENANTRY_OPERATOR_TOKEN" help:"Token of the operator API; default: the file operator.token in the data folder."`
+
+	TLSCert string `env:"TENANTRY_TLS_CERT" type:"path" help:"Certificate file (PEM); with --tls-key, serve HTTPS."`
+	TLSKey  string `env:"TENANTRY_TLS_KEY" type:"path" help:"Key file of the certificate (PEM)."`
+
+	RateLimit float64 `default:"100" env:"TENANTRY_RATE_LIMIT" help:"Requests a second one key may make on average; -1 for no limit."`
+	RateBurst int     `default:"1000" env:"TENANTRY_RATE_BURST" help:"Requests one key may make at once."`
+	MaxBody   int64   `default:"65536" env:"TENANTRY_MAX_BODY" help:"Largest request body, in bytes."`
+
+	DefaultChannels   int64         `default:"2" env:"TENANTRY_DEFAULT_CHANNELS" help:"Outbound channels of a new managed account, as far as the pool bears it."`
+	PasswordMinLength int           `default:"8" env:"TENANTRY_PASSWORD_MIN_LENGTH" help:"Shortest password taken, in characters."`
+	Currency          string        `default:"USD" env:"TENANTRY_CURRENCY" help:"Currency of new accounts, ISO 4217."`
+	KeepAnswers       time.Duration `default:"5m" env:"TENANTRY_KEEP_ANSWERS" help:"How long a create that an SDK sends again gets its first answer."`
+	SessionLife       time.Duration `default:"12h" env:"TENANTRY_SESSION_LIFE" help:"How long a sign-in lasts."`
+	DirectoryMemory   int64         `default:"1024" env:"TENANTRY_DIRECTORY_MEMORY" help:"Memory for the list indexes, in MiB; one million accounts take about 75."`
+
+	DrainTime time.Duration `default:"10s" env:"TENANTRY_DRAIN_TIME" help:"How long a stop waits for requests under way."`
+	LogLevel  string        `default:"info" enum:"debug,info,warn,error" env:"TENANTRY_LOG_LEVEL" help:"What is logged: ${enum}."`
+	LogFormat string        `default:"text" enum:"text,json" env:"TENANTRY_LOG_FORMAT" help:"How it is logged: ${enum}."`
+}
+
+// Check refuses what cannot work, and says which setting it is.
+func (c *Config) Check() error {
+	switch {
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return fmt.Errorf("tls-cert and tls-key go together: one of them is missing")
+	case c.RateLimit == 0 || c.RateBurst < 1:
+		return fmt.Errorf("rate-limit must not be 0 (use -1 for no limit) and rate-burst at least 1")
+	case c.MaxBody < 1024:
+		return fmt.Errorf("max-body must be at least 1024 bytes")
+	case c.DefaultChannels < 0:
+		return fmt.Errorf("default-channels must be 0 or more")
+	case c.PasswordMinLength < 8 || c.PasswordMinLength > 64:
+		return fmt.Errorf("password-min-length must be from 8 to 64")
+	case len(c.Currency) != 3 || strings.ToUpper(c.Currency) != c.Currency:
+		return fmt.Errorf("currency must be an ISO 4217 code such as USD")
+	case c.KeepAnswers < time.Second || c.SessionLife < time.Minute:
+		return fmt.Errorf("keep-answers must be at least 1s and session-life at least 1m")
+	case c.DirectoryMemory < 1:
+		return fmt.Errorf("directory-memory must be at least 1 MiB")
+	}
+	return nil
+}
+
+// File reads settings from a YAML file, for kong.Configuration's sake: names are
+// those of the flags, with - or _. An environment variable wins over the file,
+// a flag over both. A name that no setting has is an error.
+func File(r io.Reader) (kong.Resolver, error) {
+	path := "configuration"
+	if named, ok := r.(interface{ Name() string }); ok {
+		path = named.Name()
+	}
+	raw := map[string]any{}
+	if err := yaml.NewDecoder(r).Decode(&raw); err != nil && err != io.EOF {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	settings := map[string]string{}
+	for name, value := range raw {
+		switch value.(type) {
+		case map[string]any, []any, nil:
+			return nil, fmt.Errorf("%s: %s must be a single value", path, name)
+		}
+		settings[strings.ReplaceAll(name, "_", "-")] = fmt.Sprint(value)
+	}
+	return &file{path, settings}, nil
+}
+
+type file struct {
+	path     string
+	settings map[string]string
+}
+
+// Validate refuses a name that is no flag of the program.
+func (f *file) Validate(app *kong.Application) error {
+	known := map[string]bool{}
+	kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
+		if flag, ok := node.(*kong.Flag); ok {
+			known[flag.Name] = true
+		}
+		return next(nil)
+	})
+	for name := range f.settings {
+		if !known[name] {
+			return fmt.Errorf("%s: there is no setting %s", f.path, name)
+		}
+	}
+	return nil
+}
+
+// Resolve is the file's value for a flag that was not given.
+func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, name := range flag.Envs {
+		if _, set := os.LookupEnv(name); set {
+			return nil, nil
+		}
+	}
+	if value, ok := f.settings[flag.Name]; ok {
+		return value, nil
+	}
+	return nil, nil
+}

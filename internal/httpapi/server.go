@@ -1,0 +1,386 @@
+// Package httpapi speaks HTTP: it decodes a request, calls one use case and
+// encodes what comes back. Routes stand in the tables of each noun's file; every
+// refusal leaves through writeError.
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/tenantry/tenantry/api"
+	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/service"
+	"github.com/tenantry/tenantry/internal/store"
+	"github.com/tenantry/tenantry/internal/tenant"
+)
+
+// Options tune a Server. The zero value has the documented defaults.
+type Options struct {
+	// Rate is how many requests a second one key may make, on average; 0 means
+	// 100, below 0 means no limit.
+	Rate float64
+	// Burst is how many it may make at once; 0 means 1,000.
+	Burst int
+	// MaxBody is the largest request body, in bytes; 0 means 64 KiB.
+	MaxBody int64
+	// Logger hears of faults, and at debug level of each request.
+	Logger *slog.Logger
+}
+
+// Server answers the API. It is an http.Handler.
+type Server struct {
+	service  *service.Service
+	auth     *auth.Authenticator
+	db       *store.DB
+	log      *slog.Logger
+	mux      *http.ServeMux
+	maxBody  int64
+	keys     *limiter // requests, by key
+	failures *limiter // refused credentials, by address
+	signIns  *limiter // tries to sign in, by address and by e-mail
+	replies  *store.Cache[reply]
+	idPrefix string
+	idCount  atomic.Uint64
+}
+
+// reply is an encoded answer to "retrieve".
+type reply struct {
+	managerID string
+	body      encoded
+}
+
+// encoded is JSON that is ready to be sent.
+type encoded []byte
+
+// stream is an answer that is written as it is made.
+type stream struct {
+	contentType string
+	write       func(io.Writer) error
+}
+
+// New makes a server over its parts.
+func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Server {
+	if o.Rate == 0 {
+		o.Rate = 100
+	}
+	if o.Burst == 0 {
+		o.Burst = 1000
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = 64 << 10
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	now := db.Source().Now
+	server := &Server{
+		service: s, auth: a, db: db, log: o.Logger, mux: http.NewServeMux(), maxBody: o.MaxBody,
+		keys:     newLimiter(now, o.Rate, o.Burst),
+		failures: newLimiter(now, 5, 100),
+		signIns:  newLimiter(now, 0.2, 20),
+		replies:  store.NewCache[reply](db, 1<<16),
+		idPrefix: db.Source().NewID()[:24],
+	}
+	for _, r := range Routes {
+		server.mux.Handle(r.Pattern, server.serve(r))
+	}
+	server.mux.Handle("/", http.HandlerFunc(server.serveUnknown))
+	return server
+}
+
+// Route is one operation: its id in api/openapi.yaml, its place and who may
+// call it. The scope is public, session, operator or a permission; what it
+// demands beyond the kind of credentials is decided by package service.
+type Route struct {
+	ID      string
+	Pattern string
+	Scope   string
+	handle  func(*Server, *call) (any, error)
+}
+
+// Routes is the whole API.
+var Routes = concat(accountRoutes, userRoutes, auditRoutes, sessionRoutes, operatorRoutes, healthRoutes)
+
+func concat(tables ...[]Route) (all []Route) {
+	for _, t := range tables {
+		all = append(all, t...)
+	}
+	return all
+}
+
+// call is one request on its way to a use case.
+type call struct {
+	*http.Request
+	actor tenant.Actor
+	body  []byte
+	// requestID is the x-request-id of the answer.
+	requestID string
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// serve is the one way of every request: id, panic guard, credentials, rate
+// limit, handler, answer.
+func (s *Server) serve(route Route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &call{Request: r, requestID: s.newRequestID()}
+		header := w.Header()
+		header["X-Request-Id"] = []string{c.requestID}
+		if s.log.Enabled(r.Context(), slog.LevelDebug) {
+			began := time.Now()
+			defer func() {
+				s.log.Debug("request", "id", c.requestID, "operation", route.ID, "took", time.Since(began))
+			}()
+		}
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				s.log.Error("a handler panicked", "id", c.requestID, "operation", route.ID, "panic", p, "stack", string(debug.Stack()))
+				s.writeError(w, c, errors.New("panic"))
+			}
+		}()
+		answer, err := s.answer(route, header, c)
+		if err == nil {
+			err = s.write(w, c, answer)
+		}
+		if err != nil {
+			s.writeError(w, c, err)
+		}
+	})
+}
+
+func (s *Server) answer(route Route, header http.Header, c *call) (any, error) {
+	if err := s.authenticate(route, c); err != nil {
+		if tenant.IsKind(err, tenant.Unauthenticated) {
+			if verdict := s.failures.take(address(c.Request)); !verdict.ok {
+				verdict.write(header)
+				return nil, tenant.RefuseParameter(tenant.TooMany, "Authorization", "Too many wrong credentials came from this address.")
+			}
+		}
+		return nil, err
+	}
+	if c.actor.AccountID != "" {
+		verdict := s.keys.take(c.actor.CredentialID)
+		verdict.write(header)
+		if !verdict.ok {
+			return nil, tenant.RefuseParameter(tenant.TooMany, "Authorization", "")
+		}
+	}
+	c.actor.RequestID = c.requestID
+	if c.ContentLength != 0 && c.Method != http.MethodGet && c.Method != http.MethodHead {
+		if err := s.readBody(c); err != nil {
+			return nil, err
+		}
+	}
+	return route.handle(s, c)
+}
+
+func (s *Server) authenticate(route Route, c *call) (err error) {
+	switch route.Scope {
+	case "public", "session":
+	case "operator":
+		c.actor, err = s.auth.Operator(c.Header.Get("Authorization"))
+	default:
+		c.actor, err = s.auth.Actor(c.Context(), auth.Credentials{
+			Authorization: c.Header.Get("Authorization"), User: c.Header.Get("X-Api-User"), Token: c.Header.Get("X-Api-Token"),
+		})
+	}
+	return err
+}
+
+// readBody takes the body in, up to the limit. An empty one may have any type.
+func (s *Server) readBody(c *call) error {
+	body, err := io.ReadAll(io.LimitReader(c.Body, s.maxBody+1))
+	if err != nil {
+		return tenant.Refuse(tenant.Malformed, "The request body could not be read.")
+	}
+	if int64(len(body)) > s.maxBody {
+		return tenant.Refuse(tenant.TooLarge, fmt.Sprintf("A request body may have at most %d bytes.", s.maxBody))
+	}
+	c.Request.Body = http.NoBody
+	c.body = body
+	if len(body) == 0 {
+		return nil
+	}
+	kind, _, _ := strings.Cut(c.Header.Get("Content-Type"), ";")
+	if !strings.EqualFold(strings.TrimSpace(kind), "application/json") {
+		return tenant.RefuseParameter(tenant.MediaType, "Content-Type", "A request body must be application/json.")
+	}
+	if c.Header.Get("Content-Encoding") != "" {
+		return tenant.RefuseParameter(tenant.MediaType, "Content-Encoding", "A request body may not be compressed.")
+	}
+	return nil
+}
+
+var jsonType = []string{"application/json"}
+
+func (s *Server) write(w http.ResponseWriter, c *call, answer any) error {
+	switch answer := answer.(type) {
+	case encoded:
+		w.Header()["Content-Type"] = jsonType
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(answer))}
+		w.Write(answer)
+		return nil
+	case stream:
+		return s.writeStream(w, c, answer)
+	default:
+		body, err := encode(answer)
+		if err != nil {
+			return err
+		}
+		return s.write(w, c, encoded(body))
+	}
+}
+
+// encode is JSON without the escapes that only matter inside HTML.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// streamPause is how long a reader of a stream may take over one buffer.
+const streamPause = 30 * time.Second
+
+func (s *Server) writeStream(w http.ResponseWriter, c *call, answer stream) error {
+	out := &streamWriter{w: w, control: http.NewResponseController(w), contentType: answer.contentType}
+	err := answer.write(out)
+	if err == nil {
+		err = out.flush()
+	}
+	if err != nil && out.began {
+		// Half an answer is out: only a broken connection says that it is half.
+		if c.Context().Err() == nil {
+			s.log.Warn("a stream broke off", "id", c.requestID, "error", err)
+		}
+		panic(http.ErrAbortHandler)
+	}
+	return err
+}
+
+// streamWriter gathers 64 KiB at a time. Nothing goes out before the first is
+// full, so that an early error can still be answered as one.
+type streamWriter struct {
+	w           http.ResponseWriter
+	control     *http.ResponseController
+	contentType string
+	buffer      []byte
+	began       bool
+}
+
+func (w *streamWriter) Write(p []byte) (int, error) {
+	w.buffer = append(w.buffer, p...)
+	if len(w.buffer) < 64<<10 {
+		return len(p), nil
+	}
+	return len(p), w.flush()
+}
+
+func (w *streamWriter) flush() error {
+	if !w.began {
+		w.began = true
+		w.w.Header().Set("Content-Type", w.contentType)
+	}
+	w.control.SetWriteDeadline(time.Now().Add(streamPause))
+	_, err := w.w.Write(w.buffer)
+	w.buffer = w.buffer[:0]
+	return err
+}
+
+// serveUnknown answers what no route matches: 405 with the methods that the path
+// has, or 404.
+func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
+	c := &call{Request: r, requestID: s.newRequestID()}
+	w.Header()["X-Request-Id"] = []string{c.requestID}
+	var allowed []string
+	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
+		if _, pattern := s.mux.Handler(other); pattern != "/" && pattern != "" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		s.writeError(w, c, tenant.Refuse(tenant.NotFound, ""))
+		return
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	s.writeError(w, c, tenant.Refuse(tenant.NoMethod, "This path has "+strings.Join(allowed, ", ")+"."))
+}
+
+// newRequestID is a UUID that no other answer of any process has.
+func (s *Server) newRequestID() string {
+	var digits [12]byte
+	for n, i := s.idCount.Add(1), len(digits)-1; i >= 0; i, n = i-1, n>>4 {
+		digits[i] = "0123456789abcdef"[n&15]
+	}
+	return s.idPrefix + string(digits[:])
+}
+
+// once names a request that must not be done twice.
+func (c *call) once() (service.Once, error) {
+	o := service.Once{
+		Request: c.actor.CredentialID + "\x00" + c.Method + "\x00" + c.URL.EscapedPath(),
+		Body:    c.body, Key: c.Header.Get("Idempotency-Key"),
+	}
+	if keys := c.Header.Values("Idempotency-Key"); len(keys) > 1 || len(keys) == 1 && !goodKey(keys[0]) {
+		return o, tenant.RefuseParameter(tenant.BadKey, "Idempotency-Key", "An idempotency key has 1 to 255 characters out of A-Z, a-z, 0-9, - and _.")
+	}
+	o.Try, _ = strconv.ParseInt(c.Header.Get("X-Stainless-Retry-Count"), 10, 32)
+	return o, nil
+}
+
+func goodKey(key string) bool {
+	return key != "" && len(key) <= 255 && !strings.ContainsFunc(key, func(r rune) bool {
+		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
+}
+
+func address(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+var healthRoutes = []Route{
+	{"Healthz", "GET /healthz", "public", (*Server).healthz},
+	{"Readyz", "GET /readyz", "public", (*Server).readyz},
+	{"GetOpenAPI", "GET /openapi.yaml", "public", (*Server).openAPI},
+}
+
+func (s *Server) healthz(*call) (any, error) { return api.Health{Status: "ok"}, nil }
+
+func (s *Server) readyz(c *call) (any, error) {
+	ctx, stop := context.WithTimeout(c.Context(), time.Second)
+	defer stop()
+	if err := s.db.Ready(ctx); err != nil {
+		return nil, errors.Join(tenant.Refuse(tenant.Unavailable, "The database cannot be written."), err)
+	}
+	return api.Health{Status: "ok"}, nil
+}
+
+func (s *Server) openAPI(*call) (any, error) {
+	return stream{"application/yaml", func(w io.Writer) error {
+		_, err := w.Write(api.OpenAPI)
+		return err
+	}}, nil
+}

@@ -1,0 +1,157 @@
+// Package service has the use cases: one method each, one transaction each. It
+// decides who may do what, and leaves the rules to tenant and the rows to store.
+package service
+
+import (
+	"context"
+	"time"
+
+	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/store"
+	"github.com/tenantry/tenantry/internal/tenant"
+)
+
+// Options are the choices that the contract leaves open. The zero value has the
+// documented defaults.
+type Options struct {
+	// DefaultChannels is the channel limit of a new managed account, as far as
+	// the pool bears it.
+	DefaultChannels int64
+	// Currency of new accounts, ISO 4217; "" means USD.
+	Currency string
+	// KeepAnswers is how long a create without an idempotency key may be repeated
+	// by the SDK; 0 means 5 minutes.
+	KeepAnswers time.Duration
+	// KeepKeyedAnswers is the same with an idempotency key; 0 means 24 hours.
+	KeepKeyedAnswers time.Duration
+	// SessionLife is how long a sign-in lasts; 0 means 12 hours.
+	SessionLife time.Duration
+	// DirectoryBytes bounds the memory of the list indexes; 0 means 1 GiB.
+	DirectoryBytes int64
+}
+
+// Service does what the API offers.
+type Service struct {
+	db        *store.DB
+	sealer    *auth.Sealer
+	passwords *auth.Passwords
+	options   Options
+	accounts  *listings
+	users     *listings
+}
+
+// New makes a service.
+func New(db *store.DB, sealer *auth.Sealer, passwords *auth.Passwords, o Options) *Service {
+	if o.Currency == "" {
+		o.Currency = "USD"
+	}
+	if o.KeepAnswers == 0 {
+		o.KeepAnswers = 5 * time.Minute
+	}
+	if o.KeepKeyedAnswers == 0 {
+		o.KeepKeyedAnswers = 24 * time.Hour
+	}
+	if o.SessionLife == 0 {
+		o.SessionLife = 12 * time.Hour
+	}
+	if o.DirectoryBytes == 0 {
+		o.DirectoryBytes = 1 << 30
+	}
+	return &Service{
+		db: db, sealer: sealer, passwords: passwords, options: o,
+		accounts: newListings(db, (*store.Tx).AccountDirectory, o.DirectoryBytes/2),
+		users:    newListings(db, (*store.Tx).UserDirectory, o.DirectoryBytes/2),
+	}
+}
+
+// Once names a request that must not be done twice.
+type Once struct {
+	// Request is a text that says who asks what: credential, method and path.
+	Request string
+	// Body is the request body as it came.
+	Body []byte
+	// Key is the caller's idempotency key, "" for none.
+	Key string
+	// Try is 0 for the first time and grows as the SDK retries by itself.
+	Try int64
+}
+
+// once does a thing that must not be done twice and returns the encoded answer,
+// which do makes and the same transaction keeps. When the request was answered
+// before, that answer comes again and do is not called.
+//
+// With a key, the same key and another body is refused with kind KeyReused.
+// Without, only a try above the first looks for an answer, for two equal
+// requests may well be meant.
+func (s *Service) once(ctx context.Context, o Once, do func(*store.Tx) ([]byte, error)) (answer []byte, err error) {
+	body := s.sealer.Digest(string(o.Body))
+	request, life := s.sealer.Digest(o.Request+"\x00body\x00"+body), s.options.KeepAnswers
+	if o.Key != "" {
+		request, life = s.sealer.Digest(o.Request+"\x00key\x00"+o.Key), s.options.KeepKeyedAnswers
+	}
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		var kept *store.Answer
+		var err error
+		switch {
+		case o.Key != "":
+			kept, err = tx.KeptAnswer(request)
+		case o.Try > 0:
+			kept, err = tx.TakeAnswer(request, o.Try)
+		}
+		if err != nil {
+			return err
+		}
+		if kept != nil {
+			if kept.Body != body {
+				return tenant.RefuseParameter(tenant.KeyReused, "Idempotency-Key", "This idempotency key was used for another request.")
+			}
+			answer, err = s.sealer.Open(kept.Sealed, kept.ID)
+			return err
+		}
+		if answer, err = do(tx); err != nil {
+			return err
+		}
+		id := s.db.Source().NewID()
+		return tx.KeepAnswer(store.Answer{
+			ID: id, Request: request, Body: body, Sealed: s.sealer.Seal(answer, id), ExpiresAt: tx.Now().Add(life),
+		})
+	})
+	return answer, err
+}
+
+// Prune forgets what is out of date, a few rows at a time, until ctx ends.
+func (s *Service) Prune(ctx context.Context) {
+	const keepEvents = 7 * 24 * time.Hour
+	ticker := time.NewTicker(time.Minute)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for n := int64(1); n > 0 && ctx.Err() == nil; {
+			err := s.db.Update(ctx, func(tx *store.Tx) (err error) {
+				n, err = tx.Prune(tx.Now().Add(-keepEvents), 500)
+				return err
+			})
+			if err != nil {
+				break
+			}
+		}
+	}
+}
+
+func mayManage(actor tenant.Actor) error {
+	if !actor.May("managed_accounts") || !actor.Manager {
+		return tenant.RefuseParameter(tenant.Forbidden, "Authorization", "")
+	}
+	return nil
+}
+
+func may(actor tenant.Actor, permission string) error {
+	if !actor.May(permission) {
+		return tenant.RefuseParameter(tenant.Forbidden, "Authorization", "")
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package service
+
+import (
+	"context"
+
+	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/store"
+	"github.com/tenantry/tenantry/internal/tenant"
+)
+
+// Session is a person who signed in, and the token, which is shown once.
+type Session struct {
+	store.Session
+	Token string
+	User  User
+}
+
+// mostNamesakes is how many organizations one address is looked for in.
+const mostNamesakes = 4
+
+// SignIn starts a session for who has that address and password, in the given
+// organization or, with "", in the first that fits. Whatever is wrong, the
+// refusal is the same, and takes as long.
+func (s *Service) SignIn(ctx context.Context, email, password, organizationID, requestID string) (*Session, error) {
+	var users []tenant.User
+	err := s.db.View(ctx, func(tx *store.Tx) (err error) {
+		users, err = tx.UsersByEmail(email, mostNamesakes)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	refused := tenant.RefuseField(tenant.Unauthenticated, "password", "")
+	if len(password) > auth.MaxPassword {
+		password = ""
+	}
+	var found *tenant.User
+	for _, user := range append(users, tenant.User{})[:max(1, len(users))] {
+		ok, err := s.passwords.Matches(ctx, password, user.PasswordHash)
+		if err != nil {
+			return nil, err
+		}
+		if ok && found == nil && (organizationID == "" || organizationID == user.AccountID) {
+			found = &user
+		}
+	}
+	if found == nil {
+		return nil, refused
+	}
+	session := &Session{Token: s.sealer.MintToken() + s.sealer.MintToken()}
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		user, err := tx.UserByID(found.ID)
+		if err != nil {
+			return err
+		}
+		// The password may have changed, or the account stopped, since it matched.
+		if user == nil || user.PasswordHash != found.PasswordHash {
+			return refused
+		}
+		if err := s.admit(tx, user); err != nil {
+			return err
+		}
+		change := tenant.SignIn(*user, requestID, tx.Now())
+		if err := tx.Apply(change); err != nil {
+			return err
+		}
+		session.User = User{User: *change.Users[0].After}
+		session.Session = store.Session{
+			Digest: s.sealer.Digest(session.Token), AccountID: user.AccountID, UserID: user.ID,
+			CreatedAt: tx.Now(), ExpiresAt: tx.Now().Add(s.options.SessionLife),
+		}
+		return tx.StartSession(session.Session)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return session, nil
+}
+
+// admit refuses a person whose account, or who, may not use services now.
+func (s *Service) admit(tx *store.Tx, user *tenant.User) error {
+	account, err := tx.Account(user.AccountID)
+	if err != nil {
+		return err
+	}
+	var managing *tenant.Account
+	if account.ManagerID != "" {
+		if managing, err = tx.Account(account.ManagerID); err != nil {
+			return err
+		}
+	}
+	if err := account.Admit(managing); err != nil {
+		return err
+	}
+	return auth.AdmitUser(user)
+}
+
+// Session is the session of a token, while it lasts. Anything else is refused
+// with kind Unauthenticated.
+func (s *Service) Session(ctx context.Context, token string) (session *Session, err error) {
+	err = s.db.View(ctx, func(tx *store.Tx) error {
+		session, err = s.session(tx, token)
+		return err
+	})
+	return session, err
+}
+
+func (s *Service) session(tx *store.Tx, token string) (*Session, error) {
+	row, err := tx.Session(s.sealer.Digest(token))
+	if err != nil {
+		return nil, err
+	}
+	refused := tenant.RefuseParameter(tenant.Unauthenticated, "Authorization", "")
+	if row == nil {
+		return nil, refused
+	}
+	user, err := tx.UserByID(row.UserID)
+	if err != nil {
+		return nil, err
+	}
+	if user == nil || s.admit(tx, user) != nil {
+		return nil, refused
+	}
+	return &Session{Session: *row, User: User{User: *user}}, nil
+}
+
+// SignOut ends the session of a token.
+func (s *Service) SignOut(ctx context.Context, token string) (session *Session, err error) {
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		if session, err = s.session(tx, token); err != nil {
+			return err
+		}
+		return tx.EndSession(session.Digest)
+	})
+	return session, err
+}

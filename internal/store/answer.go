@@ -1,0 +1,60 @@
+package store
+
+import "time"
+
+// Answer is the first answer to a request, kept for the same request again.
+type Answer struct {
+	ID string
+	// Request is a digest of who asked what; with an idempotency key, of that
+	// instead of the body.
+	Request string
+	// Body is a digest of the request body.
+	Body string
+	// Sealed is the answer, encrypted.
+	Sealed    string
+	ExpiresAt time.Time
+}
+
+// KeepAnswer stores the answer in the transaction that it tells of.
+func (tx *Tx) KeepAnswer(a Answer) error {
+	_, err := tx.exec("INSERT INTO answer (id, request, body, sealed, expires_at) VALUES ($1, $2, $3, $4, $5)",
+		a.ID, a.Request, a.Body, a.Sealed, micros(a.ExpiresAt))
+	return err
+}
+
+// TakeAnswer is the oldest kept answer to the request that was not yet given to
+// this or a later try of it, or nil. Two equal requests that both lost their
+// answers so get one each.
+func (tx *Tx) TakeAnswer(request string, try int64) (*Answer, error) {
+	return one(tx, func(row scanner, a *Answer) error {
+		return row.Scan(&a.ID, &a.Request, &a.Body, &a.Sealed)
+	}, `UPDATE answer SET replayed = $2 WHERE id = (SELECT id FROM answer
+		WHERE request = $1 AND replayed < $2 AND expires_at > $3 ORDER BY id LIMIT 1)
+		RETURNING id, request, body, sealed`, request, try, micros(tx.now))
+}
+
+// KeptAnswer is the kept answer to a request with an idempotency key, or nil.
+func (tx *Tx) KeptAnswer(request string) (*Answer, error) {
+	return one(tx, func(row scanner, a *Answer) error {
+		return row.Scan(&a.ID, &a.Request, &a.Body, &a.Sealed)
+	}, "SELECT id, request, body, sealed FROM answer WHERE request = $1 AND expires_at > $2 ORDER BY id LIMIT 1", request, micros(tx.now))
+}
+
+// Prune forgets at most limit answers and sessions whose time is over, and the
+// events from before keep, and returns how many rows went.
+func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
+	var total int64
+	for _, query := range []string{
+		"DELETE FROM answer WHERE id IN (SELECT id FROM answer WHERE expires_at <= $1 LIMIT $2)",
+		"DELETE FROM session WHERE digest IN (SELECT digest FROM session WHERE expires_at <= $1 LIMIT $2)",
+	} {
+		n, err := tx.exec(query, micros(tx.now), limit)
+		if err != nil {
+			return total, err
+		}
+		total += n
+	}
+	// Event ids sort by time.
+	n, err := tx.exec("DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $2) AND created_at < $1", micros(keep), limit)
+	return total + n, err
+}

@@ -1,0 +1,312 @@
+// Package store keeps the tenants: one body of SQL, and one way to write.
+//
+// Every write goes through Update and Tx.Apply, which puts the rows, the audit
+// entry and the event of one Change into one transaction. Writes that wait at
+// the same moment share one commit, so that the disk is synced once for all of
+// them; none is confirmed before that sync.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tenantry/tenantry/internal/tenant"
+)
+
+// Options tune a DB. The zero value is right for most.
+type Options struct {
+	// Source gives time and ids; nil means the real ones.
+	Source *tenant.Source
+	// Readers is how many queries run at once; 0 means 4.
+	Readers int
+	// Batch is how many writes share one commit at most; 0 means 256.
+	Batch int
+	// Logger hears of faults of the storage; nil means slog's default.
+	Logger *slog.Logger
+}
+
+// DB is one database. It is safe for concurrent use.
+type DB struct {
+	source  *tenant.Source
+	log     *slog.Logger
+	write   *sql.DB
+	read    *sql.DB
+	readers chan *session
+	jobs    chan *job
+	batch   int
+	broken  atomic.Pointer[error]
+	stopped chan struct{}
+	lock    *fileLock
+
+	closing   sync.RWMutex
+	closed    bool
+	listeners []func(ids []string)
+}
+
+// Open opens the database in a file, brings its schema up to date and takes the
+// file for this process alone.
+func Open(ctx context.Context, path string, o Options) (_ *DB, err error) {
+	if o.Source == nil {
+		o.Source = tenant.NewSource(nil, nil)
+	}
+	if o.Readers == 0 {
+		o.Readers = 4
+	}
+	if o.Batch == 0 {
+		o.Batch = 256
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	db := &DB{
+		source: o.Source, log: o.Logger, batch: o.Batch,
+		readers: make(chan *session, o.Readers),
+		jobs:    make(chan *job, 4*o.Batch),
+		stopped: make(chan struct{}),
+	}
+	if db.lock, err = lockFile(path + ".lock"); err != nil {
+		return nil, fmt.Errorf("the database %s is in use by another process: %w", filepath.Base(path), err)
+	}
+	defer func() {
+		if err != nil {
+			db.release()
+		}
+	}()
+	if db.write, err = openSQLite(path, false); err != nil {
+		return nil, err
+	}
+	db.write.SetMaxOpenConns(1)
+	if err := checkEngine(ctx, db.write); err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, db.write); err != nil {
+		return nil, err
+	}
+	writer, err := newSession(ctx, db.write)
+	if err != nil {
+		return nil, err
+	}
+	if db.read, err = openSQLite(path, true); err != nil {
+		return nil, err
+	}
+	for range o.Readers {
+		s, err := newSession(ctx, db.read)
+		if err != nil {
+			return nil, err
+		}
+		db.readers <- s
+	}
+	go db.commitLoop(writer)
+	return db, nil
+}
+
+// Source is where this database's times and ids come from.
+func (db *DB) Source() *tenant.Source { return db.source }
+
+// Close lets the writes that wait finish, and closes the file.
+func (db *DB) Close() error {
+	db.closing.Lock()
+	if db.closed {
+		db.closing.Unlock()
+		return nil
+	}
+	db.closed = true
+	close(db.jobs)
+	db.closing.Unlock()
+	<-db.stopped
+	for range cap(db.readers) {
+		s := <-db.readers
+		s.close()
+	}
+	return db.release()
+}
+
+func (db *DB) release() error {
+	var errs []error
+	if db.read != nil {
+		errs = append(errs, db.read.Close())
+	}
+	if db.write != nil {
+		errs = append(errs, db.write.Close())
+	}
+	if db.lock != nil {
+		errs = append(errs, db.lock.unlock())
+	}
+	return errors.Join(errs...)
+}
+
+// Ready is nil when the database can be read and written.
+func (db *DB) Ready(ctx context.Context) error {
+	if broken := db.broken.Load(); broken != nil {
+		return *broken
+	}
+	return db.View(ctx, func(tx *Tx) error {
+		_, err := tx.count("SELECT COUNT(*) FROM manager WHERE account_id = $1", "")
+		return err
+	})
+}
+
+// Announce registers a function that hears, after each commit and before it is
+// confirmed, the ids of what changed: accounts, users and key digests. It must
+// not block.
+func (db *DB) Announce(listener func(ids []string)) { db.listeners = append(db.listeners, listener) }
+
+// View runs fn on one unchanging snapshot of the database.
+func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
+	var s *session
+	select {
+	case s = <-db.readers:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { db.readers <- s }()
+	if err := s.run(beginRead); err != nil {
+		return fmt.Errorf("begin a read: %w", err)
+	}
+	defer s.run(commit)
+	return fn(&Tx{s: s, source: db.source, now: db.source.Now()})
+}
+
+// Update runs fn in a write transaction and returns nil once its changes are on
+// disk. An error of fn undoes what fn did and comes back as it is. fn may touch
+// nothing but its Tx, for it may run more than once.
+//
+// A refusal of kind Unavailable means that nothing was written, or that the
+// storage failed and nobody can tell; only then is the outcome unknown.
+func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
+	j := &job{ctx: ctx, fn: fn, done: make(chan error, 1)}
+	db.closing.RLock()
+	if db.closed {
+		db.closing.RUnlock()
+		return tenant.Refuse(tenant.Unavailable, "The service is stopping.")
+	}
+	select {
+	case db.jobs <- j:
+		db.closing.RUnlock()
+	default:
+		db.closing.RUnlock()
+		return tenant.Refuse(tenant.Unavailable, "Too many writes wait already.")
+	}
+	// Once queued, the outcome is worth waiting for even if the caller has gone:
+	// a job whose context has ended before its turn is skipped.
+	return <-j.done
+}
+
+type job struct {
+	ctx  context.Context
+	fn   func(*Tx) error
+	done chan error
+	err  error
+	tx   *Tx
+}
+
+// commitLoop is the only writer. It takes whatever waits into one transaction;
+// while that is synced, the next batch gathers.
+func (db *DB) commitLoop(s *session) {
+	defer close(db.stopped)
+	defer s.close()
+	batch := make([]*job, 0, db.batch)
+	for first := range db.jobs {
+		batch = append(batch[:0], first)
+	gather:
+		for len(batch) < db.batch {
+			select {
+			case j, ok := <-db.jobs:
+				if !ok {
+					break gather
+				}
+				batch = append(batch, j)
+			default:
+				break gather
+			}
+		}
+		db.commitBatch(s, batch)
+	}
+}
+
+func (db *DB) commitBatch(s *session, batch []*job) {
+	err := db.tryBatch(s, batch)
+	for _, j := range batch {
+		if err != nil && j.err == nil {
+			j.err = db.unwritten(err)
+		}
+		if j.err == nil && len(j.tx.ids) > 0 {
+			for _, listener := range db.listeners {
+				listener(j.tx.ids)
+			}
+		}
+		j.done <- j.err
+	}
+}
+
+// tryBatch runs the jobs in one transaction, each behind a savepoint of its own.
+// What it returns concerns them all.
+func (db *DB) tryBatch(s *session, batch []*job) error {
+	if broken := db.broken.Load(); broken != nil {
+		return *broken
+	}
+	if err := s.run(beginWrite); err != nil {
+		return err
+	}
+	for _, j := range batch {
+		if j.err = j.ctx.Err(); j.err != nil {
+			continue
+		}
+		if err := s.run(savepoint); err != nil {
+			s.run(rollback)
+			return err
+		}
+		j.tx = &Tx{s: s, source: db.source, now: db.source.Now(), write: true}
+		if j.err = j.run(); j.err != nil {
+			// A failed statement may have undone the whole transaction: then there
+			// is no savepoint to go back to, and the batch is lost.
+			if err := s.run(rollbackOne); err != nil {
+				s.run(rollback)
+				return j.err
+			}
+			if isBroken(j.err) || isFull(j.err) {
+				s.run(rollback)
+				return j.err
+			}
+		}
+		if err := s.run(release); err != nil {
+			s.run(rollback)
+			return err
+		}
+	}
+	if err := s.run(commit); err != nil {
+		s.run(rollback)
+		return err
+	}
+	return nil
+}
+
+func (j *job) run() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("a write panicked: %v", r)
+		}
+	}()
+	return j.fn(j.tx)
+}
+
+// unwritten says what a failed commit means to the caller. After a fault of the
+// storage itself the database is not written any more until it is opened again:
+// what a second sync would confirm cannot be trusted.
+func (db *DB) unwritten(err error) error {
+	if isBroken(err) && db.broken.CompareAndSwap(nil, &err) {
+		db.log.Error("the storage failed: nothing is written any more until a restart", "error", err)
+	}
+	detail := "The change could not be written. Try again."
+	if isFull(err) {
+		detail = "The storage is full."
+	}
+	db.log.Warn("a commit failed", "error", err)
+	return errors.Join(tenant.Refuse(tenant.Unavailable, detail), err)
+}

@@ -1,0 +1,37 @@
+package store
+
+import "github.com/tenantry/tenantry/internal/tenant"
+
+func scanKey(row scanner, k *tenant.Key) error {
+	var created int64
+	err := row.Scan(&k.ID, &k.AccountID, &k.UserID, &k.Kind, &k.Digest, &k.Sealed, &created)
+	k.CreatedAt = fromMicros(created)
+	return err
+}
+
+const keyColumns = "SELECT id, account_id, user_id, kind, digest, sealed, created_at FROM api_key WHERE "
+
+// Key is the credential with that digest, or nil.
+func (tx *Tx) Key(digest string) (*tenant.Key, error) {
+	return one(tx, scanKey, keyColumns+"digest = $1", digest)
+}
+
+// KeysOf are a user's credentials, the oldest first.
+func (tx *Tx) KeysOf(userID string) ([]tenant.Key, error) {
+	return all(tx, scanKey, keyColumns+"user_id = $1 ORDER BY kind, id", userID)
+}
+
+func (tx *Tx) applyKey(d tenant.Diff[tenant.Key]) error {
+	k := d.After
+	_, err := tx.exec(`INSERT INTO api_key (id, account_id, user_id, kind, digest, sealed, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`, k.ID, k.AccountID, k.UserID, string(k.Kind), k.Digest, k.Sealed, micros(k.CreatedAt))
+	if isDuplicate(err, "digest") {
+		return tenant.RefuseField(tenant.Duplicate, "api_key", "Another account has this key.")
+	}
+	return err
+}
+
+// AnyKey is some credential, or nil when there is none yet.
+func (tx *Tx) AnyKey() (*tenant.Key, error) {
+	return one(tx, scanKey, keyColumns+"TRUE LIMIT 1")
+}

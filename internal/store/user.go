@@ -1,0 +1,231 @@
+package store
+
+import (
+	"strings"
+	"time"
+
+	"github.com/tenantry/tenantry/internal/directory"
+	"github.com/tenantry/tenantry/internal/tenant"
+)
+
+const userColumns = `u.id, u.account_id, u.number, u.email, u.password_hash, u.user_status, u.bypasses_sso,
+	u.removed, u.last_sign_in_at, u.created_at`
+
+func scanUser(row scanner, u *tenant.User) error {
+	var signedIn, created int64
+	err := row.Scan(&u.ID, &u.AccountID, &u.Number, &u.Email, &u.PasswordHash, &u.Status, &u.BypassesSSO,
+		&u.Removed, &signedIn, &created)
+	u.LastSignInAt, u.CreatedAt = fromMicros(signedIn), fromMicros(created)
+	return err
+}
+
+// UserByID is the user with that id in whatever organization, or nil. A removed
+// user is nil.
+func (tx *Tx) UserByID(id string) (*tenant.User, error) {
+	return one(tx, scanUser, "SELECT "+userColumns+" FROM organization_user u WHERE u.id = $1 AND u.removed = FALSE"+tx.locking(), id)
+}
+
+// User is the user with that id in the organization; somebody else's, and a
+// removed one, is refused with kind NotFound.
+func (tx *Tx) User(accountID, id, parameter string) (*tenant.User, error) {
+	user, err := tx.UserByID(id)
+	if err != nil {
+		return nil, err
+	}
+	if user == nil || user.AccountID != accountID {
+		return nil, tenant.Missed(parameter)
+	}
+	return user, nil
+}
+
+// UsersByEmail are the users with that address, in whatever organization, the
+// oldest first, at most limit of them.
+func (tx *Tx) UsersByEmail(email string, limit int) ([]tenant.User, error) {
+	return all(tx, scanUser, "SELECT "+userColumns+` FROM organization_user u
+		WHERE u.email_key = $1 AND u.removed = FALSE ORDER BY u.account_id LIMIT $2`, tenant.EmailKey(email), limit)
+}
+
+// UsersByNumber are the organization's users with those numbers, in that order.
+func (tx *Tx) UsersByNumber(accountID string, numbers []int64) ([]tenant.User, error) {
+	return byNumber(tx, scanUser, func(u *tenant.User) int64 { return u.Number },
+		"SELECT "+userColumns+" FROM organization_user u WHERE u.removed = FALSE AND u.account_id = $1 AND u.number IN ",
+		accountID, numbers)
+}
+
+// UserDirectory hands over what a list of the organization's users needs and a
+// reader who knows the first users, as of revision, has not seen. Removed users
+// have status 3.
+func (tx *Tx) UserDirectory(accountID string, users, revision int64, entry func(directory.Entry) error) (int64, int64, error) {
+	type counters struct{ users, revision int64 }
+	now, err := one(tx, func(row scanner, c *counters) error { return row.Scan(&c.users, &c.revision) },
+		"SELECT users, user_revision FROM account WHERE id = $1", accountID)
+	if err != nil || now == nil {
+		return users, revision, err
+	}
+	const columns = `SELECT number, email, CASE WHEN removed THEN 3 WHEN user_status = 'blocked' THEN 2
+		WHEN user_status = 'disabled' THEN 1 ELSE 0 END FROM organization_user WHERE account_id = $1 AND `
+	scan := func(row scanner, e *directory.Entry) error { return row.Scan(&e.Number, &e.Email, &e.Status) }
+	each1 := func(e *directory.Entry) error { return entry(*e) }
+	if now.users > users {
+		if err := each(tx, scan, each1, columns+"number > $2 ORDER BY number", accountID, users); err != nil {
+			return users, revision, err
+		}
+	}
+	if now.revision > revision && users > 0 {
+		if err := each(tx, scan, each1, columns+"revision > $2 AND number <= $3", accountID, revision, users); err != nil {
+			return users, revision, err
+		}
+	}
+	return now.users, now.revision, nil
+}
+
+// UsersAfter are at most limit of the organization's users whose numbers are
+// above after, in order of number.
+func (tx *Tx) UsersAfter(accountID string, after int64, limit int, fn func(*tenant.User) error) error {
+	return each(tx, scanUser, fn, "SELECT "+userColumns+` FROM organization_user u
+		WHERE u.account_id = $1 AND u.number > $2 AND u.removed = FALSE ORDER BY u.number LIMIT $3`, accountID, after, limit)
+}
+
+// Member is one membership as the report reads it.
+type Member struct {
+	UserNumber int64
+	GroupID    string
+}
+
+// Members are the memberships of the organization's users with numbers above
+// after and up to last, in order of number.
+func (tx *Tx) Members(accountID string, after, last int64, fn func(*Member) error) error {
+	return each(tx, func(row scanner, m *Member) error { return row.Scan(&m.UserNumber, &m.GroupID) }, fn,
+		`SELECT user_number, group_id FROM membership
+		WHERE account_id = $1 AND user_number > $2 AND user_number <= $3 ORDER BY user_number`, accountID, after, last)
+}
+
+func (tx *Tx) applyUser(d tenant.Diff[tenant.User]) error {
+	u := d.After
+	tx.changed(u.ID)
+	if d.Before == nil {
+		number, err := tx.count("UPDATE account SET users = users + 1 WHERE id = $1 RETURNING users", u.AccountID)
+		if err != nil {
+			return err
+		}
+		u.Number = number
+		_, err = tx.exec(`INSERT INTO organization_user (id, account_id, number, email, email_key, password_hash,
+			user_status, bypasses_sso, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			u.ID, u.AccountID, u.Number, u.Email, tenant.EmailKey(u.Email), u.PasswordHash, string(u.Status),
+			u.BypassesSSO, micros(u.CreatedAt))
+		if isDuplicate(err, "email_key") {
+			return tenant.RefuseField(tenant.Duplicate, "email", "Another user of the organization has this email address.")
+		}
+		return err
+	}
+	revision, err := tx.count("UPDATE account SET user_revision = user_revision + 1 WHERE id = $1 RETURNING user_revision", u.AccountID)
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(`UPDATE organization_user SET revision = $2, email = $3, email_key = $4, password_hash = $5,
+		user_status = $6, bypasses_sso = $7, removed = $8, last_sign_in_at = $9 WHERE id = $1`,
+		u.ID, revision, u.Email, tenant.EmailKey(u.Email), u.PasswordHash, string(u.Status), u.BypassesSSO,
+		u.Removed, micros(u.LastSignInAt))
+	if err != nil || !u.Removed && u.Status == tenant.UserEnabled {
+		return err
+	}
+	if _, err := tx.exec("DELETE FROM session WHERE account_id = $1 AND user_id = $2", u.AccountID, u.ID); err != nil {
+		return err
+	}
+	if !u.Removed {
+		return nil
+	}
+	digests, err := all(tx, func(row scanner, s *string) error { return row.Scan(s) },
+		"DELETE FROM api_key WHERE user_id = $1 RETURNING digest", u.ID)
+	tx.ids = append(tx.ids, digests...)
+	return err
+}
+
+func scanGroup(row scanner, g *tenant.Group) error {
+	var permissions string
+	var created int64
+	err := row.Scan(&g.ID, &g.AccountID, &g.Name, &permissions, &created)
+	g.Permissions = strings.Fields(permissions)
+	g.CreatedAt = fromMicros(created)
+	return err
+}
+
+const groupColumns = "g.id, g.account_id, g.name, g.permissions, g.created_at"
+
+// Groups are all groups of an organization, by name; there are at most
+// tenant.MaxGroups.
+func (tx *Tx) Groups(accountID string) ([]tenant.Group, error) {
+	return all(tx, scanGroup, "SELECT "+groupColumns+" FROM organization_group g WHERE g.account_id = $1 ORDER BY g.name", accountID)
+}
+
+// Group is the organization's group with that id; anything else is refused with
+// kind NotFound.
+func (tx *Tx) Group(accountID, id, parameter string) (*tenant.Group, error) {
+	group, err := one(tx, scanGroup, "SELECT "+groupColumns+" FROM organization_group g WHERE g.id = $1 AND g.account_id = $2", id, accountID)
+	if err == nil && group == nil {
+		return nil, tenant.Missed(parameter)
+	}
+	return group, err
+}
+
+// GroupsOf are the groups that a user is in, by name.
+func (tx *Tx) GroupsOf(user *tenant.User) ([]tenant.Group, error) {
+	return all(tx, scanGroup, "SELECT "+groupColumns+` FROM membership m JOIN organization_group g ON g.id = m.group_id
+		WHERE m.account_id = $1 AND m.user_number = $2 ORDER BY g.name`, user.AccountID, user.Number)
+}
+
+func (tx *Tx) applyGroup(d tenant.Diff[tenant.Group]) error {
+	g := d.After
+	_, err := tx.exec(`INSERT INTO organization_group (id, account_id, name, permissions, created_at)
+		VALUES ($1, $2, $3, $4, $5)`, g.ID, g.AccountID, g.Name, strings.Join(g.Permissions, " "), micros(g.CreatedAt))
+	if isDuplicate(err, "name") {
+		return tenant.RefuseField(tenant.Duplicate, "name", "Another group of the organization has this name.")
+	}
+	return err
+}
+
+func (tx *Tx) applyMembership(accountID string, m tenant.Membership) error {
+	tx.changed(m.UserID)
+	if !m.Member {
+		_, err := tx.exec(`DELETE FROM membership WHERE account_id = $1 AND group_id = $3
+			AND user_number = (SELECT number FROM organization_user WHERE id = $2)`, accountID, m.UserID, m.GroupID)
+		return err
+	}
+	_, err := tx.exec(`INSERT INTO membership (account_id, user_number, user_id, group_id)
+		SELECT $1, number, id, $3 FROM organization_user WHERE id = $2`, accountID, m.UserID, m.GroupID)
+	return err
+}
+
+// Session is a person who signed in.
+type Session struct {
+	// Digest finds the session: a keyed hash of its token.
+	Digest    string
+	AccountID string
+	UserID    string
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+// Session is the session with that digest, or nil when there is none or its
+// time is over.
+func (tx *Tx) Session(digest string) (*Session, error) {
+	return one(tx, func(row scanner, s *Session) error {
+		var created, expires int64
+		err := row.Scan(&s.Digest, &s.AccountID, &s.UserID, &created, &expires)
+		s.CreatedAt, s.ExpiresAt = fromMicros(created), fromMicros(expires)
+		return err
+	}, "SELECT digest, account_id, user_id, created_at, expires_at FROM session WHERE digest = $1 AND expires_at > $2", digest, micros(tx.now))
+}
+
+// StartSession stores a session. Who signed in is a Change of its own.
+func (tx *Tx) StartSession(s Session) error {
+	_, err := tx.exec("INSERT INTO session (digest, account_id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
+		s.Digest, s.AccountID, s.UserID, micros(s.CreatedAt), micros(s.ExpiresAt))
+	return err
+}
+
+// EndSession forgets one session.
+func (tx *Tx) EndSession(digest string) error {
+	_, err := tx.exec("DELETE FROM session WHERE digest = $1", digest)
+	return err
+}

@@ -1,0 +1,93 @@
+package tenant
+
+// Diff is one row before and after: no Before is a new row, no After does not
+// occur, since nothing is ever deleted without a trace.
+type Diff[T any] struct{ Before, After *T }
+
+// Change is everything one use case alters. The store writes it with its audit
+// entry and its event in one transaction, and knows no other way to write.
+type Change struct {
+	Actor Actor
+	// Event is the audit entry's change_type and the webhook's event_type.
+	Event string
+	// AccountID is whose log and whose event it is.
+	AccountID    string
+	ResourceType string
+	ResourceID   string
+
+	Accounts    []Diff[Account]
+	Managers    []Diff[Manager]
+	Users       []Diff[User]
+	Groups      []Diff[Group]
+	Keys        []Diff[Key]
+	Memberships []Membership
+	// EndSessions ends every session of the account's users.
+	EndSessions bool
+}
+
+// Empty reports whether there is nothing to write.
+func (c *Change) Empty() bool {
+	return len(c.Accounts)+len(c.Managers)+len(c.Users)+len(c.Groups)+len(c.Keys)+len(c.Memberships) == 0
+}
+
+// FieldChange is one field before and after, for the audit log. It never holds
+// a secret.
+type FieldChange struct {
+	Field string `json:"field"`
+	From  any    `json:"from"`
+	To    any    `json:"to"`
+}
+
+// Fields lists what changed.
+func (c *Change) Fields() []FieldChange {
+	changes := []FieldChange{}
+	for _, d := range c.Accounts {
+		changes = append(changes, compare(d.Before, d.After, (*Account).fields)...)
+	}
+	for _, d := range c.Managers {
+		changes = append(changes, compare(d.Before, d.After, (*Manager).fields)...)
+	}
+	// The owner of a new account says nothing that the account has not said.
+	if len(c.Accounts) == 0 {
+		for _, d := range c.Users {
+			changes = append(changes, compare(d.Before, d.After, (*User).fields)...)
+		}
+	}
+	for _, d := range c.Groups {
+		changes = append(changes, compare(d.Before, d.After, (*Group).fields)...)
+	}
+	for _, m := range c.Memberships {
+		if m.Member {
+			changes = append(changes, FieldChange{"groups", nil, m.Group})
+		} else {
+			changes = append(changes, FieldChange{"groups", m.Group, nil})
+		}
+	}
+	return changes
+}
+
+type field struct {
+	name  string
+	value any
+}
+
+func compare[T any](before, after *T, fields func(*T) []field) []FieldChange {
+	var changes []FieldChange
+	var old []field
+	if before != nil {
+		old = fields(before)
+	}
+	for i, f := range fields(after) {
+		switch {
+		case old == nil:
+			changes = append(changes, FieldChange{f.name, nil, f.value})
+		case old[i].value != f.value:
+			changes = append(changes, FieldChange{f.name, old[i].value, f.value})
+		}
+	}
+	return changes
+}
+
+func changeOf(actor Actor, event, accountID, resourceType, resourceID string) Change {
+	return Change{Actor: actor, Event: event, AccountID: accountID, ResourceType: resourceType, ResourceID: resourceID}
+}

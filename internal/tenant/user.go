@@ -1,0 +1,102 @@
+package tenant
+
+import "time"
+
+// UserStatus says whether a person may sign in.
+type UserStatus string
+
+// The statuses of an organization user.
+const (
+	UserEnabled  UserStatus = "enabled"
+	UserDisabled UserStatus = "disabled" // by the organization
+	UserBlocked  UserStatus = "blocked"  // by the operator
+)
+
+// User is a person of an organization: its owner, whose id is the account's, or
+// a sub-user.
+type User struct {
+	ID        string
+	AccountID string
+	// Number counts the users of one organization in order of creation, from 1.
+	Number int64
+	Email  string
+	// PasswordHash is a PHC string, "" when nobody can sign in with a password.
+	PasswordHash string
+	Status       UserStatus
+	BypassesSSO  bool
+	// Removed users keep a row without a name, so that numbers stay dense.
+	Removed bool
+	// LastSignInAt is zero for a user who never signed in.
+	LastSignInAt time.Time
+	CreatedAt    time.Time
+}
+
+// Owner reports whether the user owns the organization.
+func (u *User) Owner() bool { return u.ID == u.AccountID }
+
+func (u *User) fields() []field {
+	return []field{
+		{"email", u.Email},
+		{"user_status", string(u.Status)},
+		{"organization_user_bypasses_sso", u.BypassesSSO},
+		{"removed", u.Removed},
+		{"password_set", u.PasswordHash != ""},
+	}
+}
+
+// NewUser is the Change that adds a sub-user with a key and memberships.
+func NewUser(actor Actor, user User, key Key, groups []Group) Change {
+	change := changeOf(actor, "organization_user.created", user.AccountID, "organization_user", user.ID)
+	change.Users = []Diff[User]{{After: &user}}
+	change.Keys = []Diff[Key]{{After: &key}}
+	for _, group := range groups {
+		change.Memberships = append(change.Memberships, Membership{UserID: user.ID, GroupID: group.ID, Group: group.Name, Member: true})
+	}
+	return change
+}
+
+// RemoveUser takes a sub-user out of the organization: memberships, keys and
+// sessions go with it. The owner is refused with kind Invalid, the actor's own
+// removal with kind Forbidden.
+func RemoveUser(actor Actor, user User, groups []Group) (Change, error) {
+	if user.Owner() {
+		return Change{}, Refuse(Invalid, "The owner of the organization cannot be removed.")
+	}
+	if user.ID == actor.UserID {
+		return Change{}, Refuse(Forbidden, "You cannot remove yourself from the organization.")
+	}
+	// The row that stays says nothing of the person.
+	after := User{ID: user.ID, AccountID: user.AccountID, Number: user.Number, Status: UserDisabled, Removed: true, CreatedAt: user.CreatedAt}
+	change := changeOf(actor, "organization_user.removed", user.AccountID, "organization_user", user.ID)
+	change.Users = []Diff[User]{{Before: &user, After: &after}}
+	for _, group := range groups {
+		change.Memberships = append(change.Memberships, Membership{UserID: user.ID, GroupID: group.ID, Group: group.Name})
+	}
+	return change, nil
+}
+
+// SetUserStatus changes whether a person may sign in and use keys.
+func SetUserStatus(actor Actor, user User, status UserStatus) Change {
+	if user.Status == status {
+		return Change{}
+	}
+	event := "organization_user." + string(status)
+	if status == UserEnabled {
+		event = "organization_user.unblocked"
+	}
+	after := user
+	after.Status = status
+	change := changeOf(actor, event, user.AccountID, "organization_user", user.ID)
+	change.Users = []Diff[User]{{Before: &user, After: &after}}
+	return change
+}
+
+// SignIn records that a person signed in.
+func SignIn(user User, requestID string, now time.Time) Change {
+	actor := Actor{AccountID: user.AccountID, UserID: user.ID, RequestID: requestID}
+	after := user
+	after.LastSignInAt = later(user.LastSignInAt, now)
+	change := changeOf(actor, "organization_user.signed_in", user.AccountID, "organization_user", user.ID)
+	change.Users = []Diff[User]{{Before: &user, After: &after}}
+	return change
+}
