@@ -298,6 +298,8 @@ func (w *streamWriter) flush() error {
 	if !w.began {
 		w.began = true
 		w.w.Header().Set("Content-Type", w.contentType)
+		// The request has been read: its deadline must not end a long answer.
+		w.control.SetReadDeadline(time.Time{})
 	}
 	w.control.SetWriteDeadline(time.Now().Add(streamPause))
 	_, err := w.w.Write(w.buffer)

@@ -30,10 +30,13 @@ const oldestSQLite = "3.51.3"
 func openSQLite(path string, readOnly bool) (*sql.DB, error) {
 	pragmas := []string{
 		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)",
-		"cache_size(-65536)", "mmap_size(0)", "temp_store(MEMORY)", "wal_autocheckpoint(4000)",
+		"temp_store(MEMORY)", "wal_autocheckpoint(4000)",
 	}
+	// Negative sizes are KiB. The system's own cache holds the rest of the file.
 	if readOnly {
-		pragmas = append(pragmas, "query_only(1)")
+		pragmas = append(pragmas, "query_only(1)", "cache_size(-4096)")
+	} else {
+		pragmas = append(pragmas, "cache_size(-32768)")
 	}
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=" + strings.Join(pragmas, "&_pragma=")
 	return sql.Open("sqlite", dsn)

@@ -1,0 +1,40 @@
+.DEFAULT_GOAL := help
+GO ?= go
+export GOFLAGS ?= -buildvcs=false
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+run: ## Run a fresh stand-in and print its keys
+	$(GO) run ./cmd/tenantry dev
+
+build: ## Build bin/tenantry, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/tenantry ./cmd/tenantry
+
+quick: ## Test what needs seconds and no other program
+	$(GO) test -short ./...
+
+test: ## Run all tests, with the race detector
+	$(GO) test -race -shuffle=on -timeout 20m ./...
+
+lint: ## Check formatting, vet and staticcheck
+	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+fuzz: ## Fuzz every parser for FUZZTIME each (default 20s)
+	@for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+	    echo "== $$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $${FUZZTIME:-20s} $$package || exit 1; \
+	  done; \
+	done
+
+bench: ## Measure against baselines of the same run; takes a while the first time
+	$(GO) run ./bench
+
+verify: lint ## Check that modules are tidy too
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+.PHONY: help run build quick test lint fuzz bench verify
