@@ -86,7 +86,7 @@ type FS struct {
 	dir     string
 	images  string
 
-	opMu sync.Mutex // held while one operation is numbered, offered to callbacks and applied; taken before mu
+	opMu sync.Mutex // held while an operation is numbered, offered to callbacks and applied; taken before mu
 
 	mu       sync.Mutex // held while contents change and while an image is taken
 	dirty    map[fileKey]*unsynced
@@ -161,7 +161,7 @@ func (f *FS) SinceMark() Counts {
 }
 
 // OnOp calls fn before each numbered operation, one at a time; nil ends it. An error makes the operation fail with it
-// (EIO unless it holds a syscall.Errno) and leaves the disk as it was. While fn runs no other write or fsync happens.
+// (EIO unless it holds a syscall.Errno) and leaves the disk as it was. While fn runs nothing else changes the disk.
 //
 // fn may kill -9 the process whose operation it is, but must not wait for its end, for the kernel keeps it until fn
 // has returned. It must not touch the mount, nor call t.FailNow, t.Fatal or t.Skip.
@@ -172,7 +172,7 @@ func (f *FS) OnOp(fn func(Op) error) {
 }
 
 // ImageAt takes Image(seed) inside the n-th numbered operation from now, before it has any effect, and gives it to fn
-// before any further write or fsync happens: what was confirmed by the time fn looks must be in the image. The rules
+// before anything else changes the disk: what was confirmed by the time fn looks must be in the image. The rules
 // of OnOp hold for fn; it is called before the function of OnOp.
 func (f *FS) ImageAt(n int64, seed uint64, fn func(dir string)) {
 	f.mu.Lock()
@@ -212,6 +212,16 @@ func (f *FS) Heal() {
 	f.FailFsync(0, false)
 	f.FillDisk(-1)
 	f.SlowFsync(0)
+}
+
+// hold keeps everything else from changing the disk until the function it returns is called.
+func (f *FS) hold() (release func()) {
+	f.opMu.Lock()
+	f.mu.Lock()
+	return func() {
+		f.mu.Unlock()
+		f.opMu.Unlock()
+	}
 }
 
 // begin numbers op and offers it to the callbacks. The caller holds opMu, so that numbers and effects have one order.
@@ -268,10 +278,7 @@ func (f *FS) write(k fileKey, path string, file *os.File, data []byte, off int64
 func (f *FS) fsync(k fileKey, path string, size func() int64) error {
 	slow, err := f.beginFsync(path)
 	time.Sleep(slow)
-	f.opMu.Lock() // no effect while an image is with its callback
-	defer f.opMu.Unlock()
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	defer f.hold()() // no effect while an image is with its callback
 	if err != nil {
 		f.abandon(k)
 		return err

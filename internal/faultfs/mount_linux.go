@@ -19,6 +19,11 @@ import (
 func Available() error { return available() }
 
 var available = sync.OnceValue(func() error {
+	dev, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	dev.Close()
 	dir, err := os.MkdirTemp("", "faultfs-")
 	if err != nil {
 		return err
@@ -134,8 +139,7 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 }
 
 func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
-	n.fs.mu.Lock()
-	defer n.fs.mu.Unlock()
+	defer n.fs.hold()()
 	child, plain, fuseFlags, errno := n.LoopbackNode.Create(ctx, name, flags, mode, out)
 	if errno != 0 || isShm(name) {
 		return child, plain, fuseFlags, errno
@@ -175,8 +179,7 @@ func (n *node) CopyFileRange(context.Context, fs.FileHandle, uint64, *fs.Inode, 
 }
 
 func (n *node) Setattr(ctx context.Context, h fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
-	n.fs.mu.Lock()
-	defer n.fs.mu.Unlock()
+	defer n.fs.hold()()
 	errno := n.LoopbackNode.Setattr(ctx, h, in, out)
 	if size, ok := in.GetSize(); ok && errno == 0 {
 		n.fs.truncated(n.key(), int64(size))
@@ -184,41 +187,35 @@ func (n *node) Setattr(ctx context.Context, h fs.FileHandle, in *fuse.SetAttrIn,
 	return errno
 }
 
-// Directory entries change under the lock of the image, so that it shows one instant.
+// Directory entries change under the locks, so that an image shows one instant and stays true for its callback.
 
 func (n *node) Unlink(ctx context.Context, name string) syscall.Errno {
-	n.fs.mu.Lock()
-	defer n.fs.mu.Unlock()
+	defer n.fs.hold()()
 	return n.LoopbackNode.Unlink(ctx, name)
 }
 
 func (n *node) Rmdir(ctx context.Context, name string) syscall.Errno {
-	n.fs.mu.Lock()
-	defer n.fs.mu.Unlock()
+	defer n.fs.hold()()
 	return n.LoopbackNode.Rmdir(ctx, name)
 }
 
 func (n *node) Rename(ctx context.Context, name string, to fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
-	n.fs.mu.Lock()
-	defer n.fs.mu.Unlock()
+	defer n.fs.hold()()
 	return n.LoopbackNode.Rename(ctx, name, to, newName, flags)
 }
 
 func (n *node) Link(ctx context.Context, target fs.InodeEmbedder, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	n.fs.mu.Lock()
-	defer n.fs.mu.Unlock()
+	defer n.fs.hold()()
 	return n.LoopbackNode.Link(ctx, target, name, out)
 }
 
 func (n *node) Symlink(ctx context.Context, target, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	n.fs.mu.Lock()
-	defer n.fs.mu.Unlock()
+	defer n.fs.hold()()
 	return n.LoopbackNode.Symlink(ctx, target, name, out)
 }
 
 func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	n.fs.mu.Lock()
-	defer n.fs.mu.Unlock()
+	defer n.fs.hold()()
 	return n.LoopbackNode.Mkdir(ctx, name, mode, out)
 }
 
