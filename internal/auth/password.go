@@ -78,7 +78,7 @@ var usual = sync.OnceValue(func() map[string]bool {
 	if err == nil {
 		err = json.Unmarshal(text, &list)
 	}
-	if err != nil || len(list.List) < 10_000 {
+	if err != nil || len(list.List) < 7_000 {
 		panic(fmt.Sprintf("auth: the list of used passwords is damaged: %v", err))
 	}
 	set := make(map[string]bool, len(list.List))

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -42,13 +43,18 @@ type listings struct {
 
 	mu     sync.Mutex
 	owners map[string]*listing
+	total  int64 // bytes
 }
+
+// listingOverhead is what a listing takes beside its directory, in bytes.
+const listingOverhead = 1024
 
 type loader func(tx *store.Tx, owner string, rows, revision int64, entry func(directory.Entry) error) (int64, int64, error)
 
 type listing struct {
 	directory *directory.Directory
 	used      atomic.Int64
+	bytes     int64 // as counted in listings.total, under its lock
 
 	mu             sync.Mutex // refreshing
 	rows, revision int64
@@ -72,25 +78,38 @@ func (l *listings) of(owner string) *listing {
 	return list
 }
 
-// shrink drops the directories that were not used for longest while they hold
-// more than they may together. The one in use stays.
-func (l *listings) shrink(keep *listing) {
+// shrink counts what a directory has grown by and, when all hold more than they
+// may together, drops those that were not used for longest. The one in use stays.
+func (l *listings) shrink(owner string, keep *listing) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for {
-		var total int64
-		var victim string
-		oldest := int64(1<<63 - 1)
-		for owner, list := range l.owners {
-			total += list.directory.Bytes() + 4096
-			if used := list.used.Load(); list != keep && used < oldest {
-				oldest, victim = used, owner
-			}
+	if l.owners[owner] != keep {
+		return // dropped meanwhile
+	}
+	bytes := keep.directory.Bytes() + listingOverhead
+	l.total += bytes - keep.bytes
+	keep.bytes = bytes
+	if l.total <= l.most {
+		return
+	}
+	type candidate struct {
+		owner string
+		list  *listing
+	}
+	var candidates []candidate
+	for owner, list := range l.owners {
+		if list != keep {
+			candidates = append(candidates, candidate{owner, list})
 		}
-		if total <= l.most || oldest == 1<<63-1 {
+	}
+	slices.SortFunc(candidates, func(a, b candidate) int { return cmp.Compare(a.list.used.Load(), b.list.used.Load()) })
+	for _, c := range candidates {
+		// A tenth is made free at once, so that the next list need not do it again.
+		if l.total <= l.most-l.most/10 {
 			return
 		}
-		delete(l.owners, victim)
+		l.total -= c.list.bytes
+		delete(l.owners, c.owner)
 	}
 }
 
@@ -118,7 +137,7 @@ func (l *listings) refresh(ctx context.Context, owner string, list *listing) err
 		return nil
 	})
 	if err == nil && grew {
-		defer l.shrink(list)
+		defer l.shrink(owner, list)
 	}
 	return err
 }

@@ -23,7 +23,7 @@ import (
 type Options struct {
 	// Source gives time and ids; nil means the real ones.
 	Source *tenant.Source
-	// Readers is how many queries run at once; 0 means 4.
+	// Readers is how many queries run at once; 0 means 8.
 	Readers int
 	// Batch is how many writes share one commit at most; 0 means 256.
 	Batch int
@@ -56,7 +56,7 @@ func Open(ctx context.Context, path string, o Options) (_ *DB, err error) {
 		o.Source = tenant.NewSource(nil, nil)
 	}
 	if o.Readers == 0 {
-		o.Readers = 4
+		o.Readers = 8
 	}
 	if o.Batch == 0 {
 		o.Batch = 256
