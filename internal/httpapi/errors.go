@@ -103,8 +103,8 @@ func (s *Server) writeError(w http.ResponseWriter, c *call, err error) {
 	if err != nil {
 		s.log.Error("an error could not be encoded", "id", c.requestID, "error", err)
 	}
-	header["Content-Type"] = jsonType
-	header.Set("Content-Length", strconv.Itoa(len(text)))
+	c.put("Content-Type", "application/json")
+	c.put("Content-Length", strconv.Itoa(len(text)))
 	if status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `Bearer realm="tenantry"`)
 	}

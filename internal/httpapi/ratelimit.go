@@ -3,7 +3,6 @@ package httpapi
 import (
 	"hash/maphash"
 	"math"
-	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -96,17 +95,17 @@ func (s *limiterShard) sweep(now time.Time) {
 }
 
 // write puts the verdict into the answer's headers.
-func (v verdict) write(header http.Header) {
+func (v verdict) write(c *call) {
 	if !v.limited {
 		return
 	}
-	header["X-Ratelimit-Limit"] = []string{strconv.FormatInt(v.limit, 10)}
-	header["X-Ratelimit-Remaining"] = []string{strconv.FormatInt(v.remaining, 10)}
-	header["X-Ratelimit-Reset"] = []string{strconv.FormatInt(int64(math.Ceil(v.reset.Seconds())), 10)}
+	c.put("X-Ratelimit-Limit", strconv.FormatInt(v.limit, 10))
+	c.put("X-Ratelimit-Remaining", strconv.FormatInt(v.remaining, 10))
+	c.put("X-Ratelimit-Reset", strconv.FormatInt(int64(math.Ceil(v.reset.Seconds())), 10))
 	if !v.ok {
 		// Some SDKs sleep however long they are told: at most 30 s, in whole seconds.
 		seconds := min(30, max(1, int64(math.Ceil(v.retry.Seconds()))))
-		header["Retry-After"] = []string{strconv.FormatInt(seconds, 10)}
-		header["Retry-After-Ms"] = []string{strconv.FormatInt(min(30_000, max(1, v.retry.Milliseconds()+1)), 10)}
+		c.put("Retry-After", strconv.FormatInt(seconds, 10))
+		c.put("Retry-After-Ms", strconv.FormatInt(min(30_000, max(1, v.retry.Milliseconds()+1)), 10))
 	}
 }

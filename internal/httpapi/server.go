@@ -127,6 +127,22 @@ type call struct {
 	body  []byte
 	// requestID is the x-request-id of the answer.
 	requestID string
+
+	header http.Header // of the answer
+	values [8]string
+	set    int
+}
+
+// put sets a header of the answer; key must be canonical. The values lie in the
+// call itself: one allocation for all of them shows where an answer takes 10 µs.
+func (c *call) put(key, value string) {
+	if c.set == len(c.values) {
+		c.header[key] = []string{value}
+		return
+	}
+	c.values[c.set] = value
+	c.set++
+	c.header[key] = c.values[c.set-1 : c.set : c.set]
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
@@ -135,9 +151,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 // limit, handler, answer.
 func (s *Server) serve(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &call{Request: r, requestID: s.newRequestID()}
-		header := w.Header()
-		header["X-Request-Id"] = []string{c.requestID}
+		c := s.newCall(w, r)
 		if s.log.Enabled(r.Context(), slog.LevelDebug) {
 			began := time.Now()
 			defer func() {
@@ -153,7 +167,7 @@ func (s *Server) serve(route Route) http.Handler {
 				s.writeError(w, c, errors.New("panic"))
 			}
 		}()
-		answer, err := s.answer(route, header, c)
+		answer, err := s.answer(route, c)
 		if err == nil {
 			err = s.write(w, c, answer)
 		}
@@ -163,11 +177,17 @@ func (s *Server) serve(route Route) http.Handler {
 	})
 }
 
-func (s *Server) answer(route Route, header http.Header, c *call) (any, error) {
+func (s *Server) newCall(w http.ResponseWriter, r *http.Request) *call {
+	c := &call{Request: r, requestID: s.newRequestID(), header: w.Header()}
+	c.put("X-Request-Id", c.requestID)
+	return c
+}
+
+func (s *Server) answer(route Route, c *call) (any, error) {
 	if err := s.authenticate(route, c); err != nil {
 		if tenant.IsKind(err, tenant.Unauthenticated) {
 			if verdict := s.failures.take(address(c.Request)); !verdict.ok {
-				verdict.write(header)
+				verdict.write(c)
 				return nil, tenant.RefuseParameter(tenant.TooMany, "Authorization", "Too many wrong credentials came from this address.")
 			}
 		}
@@ -175,7 +195,7 @@ func (s *Server) answer(route Route, header http.Header, c *call) (any, error) {
 	}
 	if c.actor.AccountID != "" {
 		verdict := s.keys.take(c.actor.CredentialID)
-		verdict.write(header)
+		verdict.write(c)
 		if !verdict.ok {
 			return nil, tenant.RefuseParameter(tenant.TooMany, "Authorization", "")
 		}
@@ -226,13 +246,11 @@ func (s *Server) readBody(c *call) error {
 	return nil
 }
 
-var jsonType = []string{"application/json"}
-
 func (s *Server) write(w http.ResponseWriter, c *call, answer any) error {
 	switch answer := answer.(type) {
 	case encoded:
-		w.Header()["Content-Type"] = jsonType
-		w.Header()["Content-Length"] = []string{strconv.Itoa(len(answer))}
+		c.put("Content-Type", "application/json")
+		c.put("Content-Length", strconv.Itoa(len(answer)))
 		w.Write(answer)
 		return nil
 	case stream:
@@ -310,8 +328,7 @@ func (w *streamWriter) flush() error {
 // serveUnknown answers what no route matches: 405 with the methods that the path
 // has, or 404.
 func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
-	c := &call{Request: r, requestID: s.newRequestID()}
-	w.Header()["X-Request-Id"] = []string{c.requestID}
+	c := s.newCall(w, r)
 	var allowed []string
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}

@@ -121,7 +121,6 @@ func (s *Service) once(ctx context.Context, o Once, do func(*store.Tx) ([]byte, 
 
 // Prune forgets what is out of date, a few rows at a time, until ctx ends.
 func (s *Service) Prune(ctx context.Context) {
-	const keepEvents = 7 * 24 * time.Hour
 	ticker := time.NewTicker(time.Minute)
 	defer ticker.Stop()
 	for {
@@ -132,7 +131,7 @@ func (s *Service) Prune(ctx context.Context) {
 		}
 		for n := int64(1); n > 0 && ctx.Err() == nil; {
 			err := s.db.Update(ctx, func(tx *store.Tx) (err error) {
-				n, err = tx.Prune(tx.Now().Add(-keepEvents), 500)
+				n, err = tx.Prune(tx.Now().Add(-store.KeepEvents), 500)
 				return err
 			})
 			if err != nil {

@@ -115,6 +115,18 @@ func bind(query string) string {
 	return out.String()
 }
 
+// engineFindings calls note with each fault that the engine finds in its own
+// file: pages, indexes and constraints.
+func engineFindings(tx *Tx, note func(*string) error) error {
+	return each(tx, func(row scanner, s *string) error { return row.Scan(s) }, func(s *string) error {
+		if *s == "ok" {
+			return nil
+		}
+		finding := "database file: " + *s
+		return note(&finding)
+	}, "PRAGMA integrity_check")
+}
+
 // isDuplicate reports whether err is a broken unique index that covers column.
 func isDuplicate(err error, column string) bool {
 	var e *sqlite.Error
