@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tenantry/tenantry/internal/directory"
@@ -56,7 +57,12 @@ func (tx *Tx) AccountNumbers(managerID, email, name string) ([]int64, error) {
 		return all(tx, scan, where+"email_key = $2 AND email = $3 AND organization_name = $4 ORDER BY number",
 			managerID, tenant.EmailKey(email), email, name)
 	case email != "":
-		return all(tx, scan, where+"email_key = $2 AND email = $3 ORDER BY number", managerID, tenant.EmailKey(email), email)
+		// In two halves, for each has an index of its own; asked for the order too,
+		// SQLite would take the index of numbers.
+		numbers, err := all(tx, scan, where+"email_key = $2 AND email = $3 AND cancelled = FALSE UNION ALL "+
+			where+"email_key = $2 AND email = $3 AND cancelled = TRUE", managerID, tenant.EmailKey(email), email)
+		slices.Sort(numbers)
+		return numbers, err
 	default:
 		return all(tx, scan, where+"organization_name = $2 ORDER BY number", managerID, name)
 	}
@@ -91,7 +97,7 @@ func (tx *Tx) AccountDirectory(managerID string, accounts, revision int64, entry
 		}
 	}
 	if manager.Revision > revision && accounts > 0 {
-		if err := each(tx, scan, each1, columns+"revision > $2 AND number <= $3", managerID, revision, accounts); err != nil {
+		if err := each(tx, scan, each1, columns+"revision > 0 AND revision > $2 AND number <= $3", managerID, revision, accounts); err != nil {
 			return accounts, revision, err
 		}
 	}
@@ -156,7 +162,7 @@ func (tx *Tx) applyAccount(d tenant.Diff[tenant.Account]) error {
 		a.Number = manager.Accounts
 		_, err = tx.exec(`INSERT INTO account (id, manager_id, number, email, email_key, organization_name,
 			allow_custom_pricing, rollup_billing, balance, pending, credit_limit, currency, channel_limit,
-			created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+			users, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $15)`,
 			a.ID, a.ManagerID, a.Number, a.Email, tenant.EmailKey(a.Email), a.OrganizationName,
 			a.AllowCustomPricing, a.RollupBilling, a.Balance.Amount, a.Balance.Pending, a.Balance.CreditLimit,
 			a.Balance.Currency, a.ChannelLimit, micros(a.CreatedAt), micros(a.UpdatedAt))

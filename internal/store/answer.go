@@ -22,14 +22,16 @@ func (tx *Tx) KeepAnswer(a Answer) error {
 	return err
 }
 
-// TakeAnswer is the oldest kept answer to the request that was not yet given to
+// TakeAnswer is the newest kept answer to the request that was not yet given to
 // this or a later try of it, or nil. Two equal requests that both lost their
-// answers so get one each.
+// answers so get one each. What an earlier try got and lost comes first, so that
+// no request takes two; then the newest, for an older one that no try has asked
+// for most likely arrived.
 func (tx *Tx) TakeAnswer(request string, try int64) (*Answer, error) {
 	return one(tx, func(row scanner, a *Answer) error {
 		return row.Scan(&a.ID, &a.Request, &a.Body, &a.Sealed)
 	}, `UPDATE answer SET replayed = $2 WHERE id = (SELECT id FROM answer
-		WHERE request = $1 AND replayed < $2 AND expires_at > $3 ORDER BY id LIMIT 1)
+		WHERE request = $1 AND replayed < $2 AND expires_at > $3 ORDER BY replayed DESC, id DESC LIMIT 1)
 		RETURNING id, request, body, sealed`, request, try, micros(tx.now))
 }
 
@@ -45,7 +47,7 @@ func (tx *Tx) KeptAnswer(request string) (*Answer, error) {
 func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	var total int64
 	for _, query := range []string{
-		"DELETE FROM answer WHERE id IN (SELECT id FROM answer WHERE expires_at <= $1 LIMIT $2)",
+		"DELETE FROM answer WHERE (request, id) IN (SELECT request, id FROM answer WHERE expires_at <= $1 LIMIT $2)",
 		"DELETE FROM session WHERE digest IN (SELECT digest FROM session WHERE expires_at <= $1 LIMIT $2)",
 	} {
 		n, err := tx.exec(query, micros(tx.now), limit)

@@ -29,7 +29,7 @@ func (tx *Tx) Apply(change tenant.Change) error {
 		}
 	}
 	for _, d := range change.Users {
-		if err := tx.applyUser(d); err != nil {
+		if err := tx.applyUser(d, len(change.Accounts) > 0); err != nil {
 			return fmt.Errorf("write the user: %w", err)
 		}
 	}
@@ -66,24 +66,17 @@ func (tx *Tx) record(change tenant.Change) error {
 		return err
 	}
 	id := tx.source.NewID()
-	madeBy := change.Actor.MadeBy(change.AccountID)
-	if _, err := tx.exec(`INSERT INTO audit_entry (id, account_id, number, actor_user_id, credential_id, made_by,
+	number, err := tx.count(`INSERT INTO audit_entry (id, account_id, number, actor_user_id, credential_id, made_by,
 		event, resource_type, resource_id, changes, request_id, created_at)
 		SELECT $1, $2, COALESCE(MAX(number), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11
-		FROM audit_entry WHERE account_id = $2`,
-		id, change.AccountID, change.Actor.UserID, change.Actor.CredentialID, madeBy, change.Event,
-		change.ResourceType, change.ResourceID, string(fields), change.Actor.RequestID, micros(tx.now)); err != nil {
+		FROM audit_entry WHERE account_id = $2 RETURNING number`,
+		id, change.AccountID, change.Actor.UserID, change.Actor.CredentialID, change.Actor.MadeBy(change.AccountID),
+		change.Event, change.ResourceType, change.ResourceID, string(fields), change.Actor.RequestID, micros(tx.now))
+	if err != nil {
 		return fmt.Errorf("write the audit entry: %w", err)
 	}
-	payload, err := json.Marshal(map[string]any{
-		"resource_type": change.ResourceType, "resource_id": change.ResourceID,
-		"organization_id": change.AccountID, "change_made_by": madeBy, "changes": json.RawMessage(fields),
-	})
-	if err != nil {
-		return err
-	}
-	if _, err := tx.exec("INSERT INTO outbox (id, account_id, event, payload, created_at) VALUES ($1, $2, $3, $4, $5)",
-		id, change.AccountID, change.Event, string(payload), micros(tx.now)); err != nil {
+	if _, err := tx.exec("INSERT INTO outbox (id, account_id, number, created_at) VALUES ($1, $2, $3, $4)",
+		id, change.AccountID, number, micros(tx.now)); err != nil {
 		return fmt.Errorf("write the event: %w", err)
 	}
 	return nil
@@ -109,23 +102,40 @@ type AuditEntry struct {
 // made after the one time and before the other; a zero time bounds nothing. last
 // is below first when there are none.
 func (tx *Tx) AuditRange(accountID string, after, before time.Time) (first, last int64, err error) {
-	// Numbers follow time, so that both bounds come from one probe of an index.
-	if after.IsZero() {
-		first, err = tx.count("SELECT COALESCE(MIN(number), 1) FROM audit_entry WHERE account_id = $1", accountID)
-	} else {
-		first, err = tx.count(`SELECT COALESCE((SELECT number FROM audit_entry WHERE account_id = $1 AND created_at > $2
-			ORDER BY created_at, number LIMIT 1), 9223372036854775807)`, accountID, micros(after))
-	}
+	most, err := tx.count("SELECT COALESCE(MAX(number), 0) FROM audit_entry WHERE account_id = $1", accountID)
 	if err != nil {
 		return 0, 0, err
 	}
-	if before.IsZero() {
-		last, err = tx.count("SELECT COALESCE(MAX(number), 0) FROM audit_entry WHERE account_id = $1", accountID)
-	} else {
-		last, err = tx.count(`SELECT COALESCE((SELECT number FROM audit_entry WHERE account_id = $1 AND created_at < $2
-			ORDER BY created_at DESC, number DESC LIMIT 1), 0)`, accountID, micros(before))
+	first, last = 1, most
+	if !after.IsZero() {
+		if first, err = tx.auditSearch(accountID, most, func(at int64) bool { return at > micros(after) }); err != nil {
+			return 0, 0, err
+		}
+	}
+	if !before.IsZero() {
+		last, err = tx.auditSearch(accountID, most, func(at int64) bool { return at >= micros(before) })
+		last--
 	}
 	return first, last, err
+}
+
+// auditSearch is the number of the first entry whose time holds, most+1 if none
+// does. Numbers follow time, so that halving finds it.
+func (tx *Tx) auditSearch(accountID string, most int64, holds func(at int64) bool) (int64, error) {
+	low, high := int64(1), most+1
+	for low < high {
+		middle := low + (high-low)/2
+		at, err := tx.count("SELECT created_at FROM audit_entry WHERE account_id = $1 AND number = $2", accountID, middle)
+		if err != nil {
+			return 0, err
+		}
+		if holds(at) {
+			high = middle
+		} else {
+			low = middle + 1
+		}
+	}
+	return low, nil
 }
 
 // AuditEntries are an account's entries with numbers from first to last, in that

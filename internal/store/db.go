@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -214,6 +215,12 @@ func (db *DB) commitLoop(s *session) {
 	batch := make([]*job, 0, db.batch)
 	for first := range db.jobs {
 		batch = append(batch[:0], first)
+		// The scheduler runs a woken goroutine before those that wait: without this,
+		// each write would wake the loop and commit alone while others stand in line.
+		for n := -1; n != len(db.jobs); {
+			n = len(db.jobs)
+			runtime.Gosched()
+		}
 	gather:
 		for len(batch) < db.batch {
 			select {
@@ -245,46 +252,61 @@ func (db *DB) commitBatch(s *session, batch []*job) {
 	}
 }
 
-// tryBatch runs the jobs in one transaction, each behind a savepoint of its own.
-// What it returns concerns them all.
+// tryBatch runs the jobs in one transaction. What it returns concerns them all.
+//
+// A savepoint for each job would cost a third of the whole, so that there is none
+// at first. Most refusals come before anything is written and undo nothing. When
+// one comes later, all is undone and the batch runs again, behind savepoints.
 func (db *DB) tryBatch(s *session, batch []*job) error {
 	if broken := db.broken.Load(); broken != nil {
 		return *broken
 	}
-	if err := s.run(beginWrite); err != nil {
-		return err
+	again, err := db.runBatch(s, batch, false)
+	if again {
+		_, err = db.runBatch(s, batch, true)
 	}
+	return err
+}
+
+func (db *DB) runBatch(s *session, batch []*job, savepoints bool) (again bool, err error) {
+	if err := s.run(beginWrite); err != nil {
+		return false, err
+	}
+	defer func() {
+		if err != nil || again {
+			s.run(rollback)
+		}
+	}()
 	for _, j := range batch {
 		if j.err = j.ctx.Err(); j.err != nil {
 			continue
 		}
-		if err := s.run(savepoint); err != nil {
-			s.run(rollback)
-			return err
+		if savepoints {
+			if err := s.run(savepoint); err != nil {
+				return false, err
+			}
 		}
 		j.tx = &Tx{s: s, source: db.source, now: db.source.Now(), write: true}
-		if j.err = j.run(); j.err != nil {
-			// A failed statement may have undone the whole transaction: then there
-			// is no savepoint to go back to, and the batch is lost.
+		j.err = j.run()
+		switch {
+		case j.err != nil && (isBroken(j.err) || isFull(j.err)):
+			return false, j.err
+		case j.err != nil && !savepoints && j.tx.wrote:
+			return true, nil
+		case j.err != nil && savepoints:
+			// A failed statement may have undone the whole transaction: then there is
+			// no savepoint to go back to, and the batch is lost.
 			if err := s.run(rollbackOne); err != nil {
-				s.run(rollback)
-				return j.err
-			}
-			if isBroken(j.err) || isFull(j.err) {
-				s.run(rollback)
-				return j.err
+				return false, j.err
 			}
 		}
-		if err := s.run(release); err != nil {
-			s.run(rollback)
-			return err
+		if savepoints {
+			if err := s.run(release); err != nil {
+				return false, err
+			}
 		}
 	}
-	if err := s.run(commit); err != nil {
-		s.run(rollback)
-		return err
-	}
-	return nil
+	return false, s.run(commit)
 }
 
 func (j *job) run() (err error) {

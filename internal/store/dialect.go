@@ -30,7 +30,7 @@ const oldestSQLite = "3.51.3"
 func openSQLite(path string, readOnly bool) (*sql.DB, error) {
 	pragmas := []string{
 		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)",
-		"temp_store(MEMORY)", "wal_autocheckpoint(4000)",
+		"temp_store(MEMORY)", "wal_autocheckpoint(8000)",
 	}
 	// Negative sizes are KiB. The system's own cache holds the rest of the file.
 	if readOnly {

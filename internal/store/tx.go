@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -59,6 +60,7 @@ type Tx struct {
 	source *tenant.Source
 	now    time.Time
 	write  bool
+	wrote  bool
 	ids    []string
 }
 
@@ -66,6 +68,7 @@ type Tx struct {
 func (tx *Tx) Now() time.Time { return tx.now }
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) {
+	tx.wrote = true
 	stmt, err := tx.s.prepare(query)
 	if err != nil {
 		return 0, err
@@ -89,6 +92,7 @@ type scanner interface{ Scan(dest ...any) error }
 
 // one reads a row, or nil when there is none.
 func one[T any](tx *Tx, scan func(scanner, *T) error, query string, args ...any) (*T, error) {
+	tx.wrote = tx.wrote || !strings.HasPrefix(query, "SELECT")
 	stmt, err := tx.s.prepare(query)
 	if err != nil {
 		return nil, err
@@ -105,6 +109,7 @@ func one[T any](tx *Tx, scan func(scanner, *T) error, query string, args ...any)
 
 // each calls fn with every row in turn; the value is overwritten by the next.
 func each[T any](tx *Tx, scan func(scanner, *T) error, fn func(*T) error, query string, args ...any) error {
+	tx.wrote = tx.wrote || !strings.HasPrefix(query, "SELECT")
 	stmt, err := tx.s.prepare(query)
 	if err != nil {
 		return err

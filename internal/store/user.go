@@ -72,7 +72,7 @@ func (tx *Tx) UserDirectory(accountID string, users, revision int64, entry func(
 		}
 	}
 	if now.revision > revision && users > 0 {
-		if err := each(tx, scan, each1, columns+"revision > $2 AND number <= $3", accountID, revision, users); err != nil {
+		if err := each(tx, scan, each1, columns+"revision > 0 AND revision > $2 AND number <= $3", accountID, revision, users); err != nil {
 			return users, revision, err
 		}
 	}
@@ -100,16 +100,20 @@ func (tx *Tx) Members(accountID string, after, last int64, fn func(*Member) erro
 		WHERE account_id = $1 AND user_number > $2 AND user_number <= $3 ORDER BY user_number`, accountID, after, last)
 }
 
-func (tx *Tx) applyUser(d tenant.Diff[tenant.User]) error {
+// applyUser writes a user; the first one of an account that is new in the same
+// change is counted already.
+func (tx *Tx) applyUser(d tenant.Diff[tenant.User], first bool) error {
 	u := d.After
 	tx.changed(u.ID)
 	if d.Before == nil {
-		number, err := tx.count("UPDATE account SET users = users + 1 WHERE id = $1 RETURNING users", u.AccountID)
-		if err != nil {
-			return err
+		u.Number = 1
+		if !first {
+			var err error
+			if u.Number, err = tx.count("UPDATE account SET users = users + 1 WHERE id = $1 RETURNING users", u.AccountID); err != nil {
+				return err
+			}
 		}
-		u.Number = number
-		_, err = tx.exec(`INSERT INTO organization_user (id, account_id, number, email, email_key, password_hash,
+		_, err := tx.exec(`INSERT INTO organization_user (id, account_id, number, email, email_key, password_hash,
 			user_status, bypasses_sso, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 			u.ID, u.AccountID, u.Number, u.Email, tenant.EmailKey(u.Email), u.PasswordHash, string(u.Status),
 			u.BypassesSSO, micros(u.CreatedAt))

@@ -32,6 +32,7 @@ CREATE UNIQUE INDEX account_number ON account (manager_id, number);
 CREATE INDEX account_revision ON account (manager_id, revision) WHERE revision > 0;
 -- a cancelled account gives its address free
 CREATE UNIQUE INDEX account_email ON account (manager_id, email_key) WHERE cancelled = FALSE;
+CREATE INDEX account_email_cancelled ON account (manager_id, email_key) WHERE cancelled = TRUE;
 CREATE INDEX account_name ON account (manager_id, organization_name, number);
 
 -- What makes an account a manager. The row '' stands for the operator.
@@ -89,11 +90,11 @@ CREATE INDEX membership_group ON membership (group_id, user_number);
 
 -- digest is a keyed hash of the secret, sealed the secret under the master key.
 CREATE TABLE api_key (
-    id         TEXT PRIMARY KEY,
+    digest     TEXT PRIMARY KEY,
+    id         TEXT   NOT NULL,
     account_id TEXT   NOT NULL,
     user_id    TEXT   NOT NULL,
     kind       TEXT   NOT NULL CHECK (kind IN ('v2', 'v1')),
-    digest     TEXT   NOT NULL UNIQUE,
     sealed     TEXT   NOT NULL,
     created_at BIGINT NOT NULL
 );
@@ -112,21 +113,22 @@ CREATE INDEX session_expiry ON session (expires_at);
 -- First answers, kept for requests that come again. sealed holds status and
 -- body under the master key, for a body may have secrets in it.
 CREATE TABLE answer (
-    id         TEXT PRIMARY KEY,
     request    TEXT   NOT NULL,
+    id         TEXT   NOT NULL,
     body       TEXT   NOT NULL,
     sealed     TEXT   NOT NULL,
     replayed   BIGINT NOT NULL DEFAULT 0,
-    expires_at BIGINT NOT NULL
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (request, id)
 );
-CREATE INDEX answer_request ON answer (request, id);
 CREATE INDEX answer_expiry ON answer (expires_at);
 
 CREATE TABLE audit_entry (
-    id            TEXT PRIMARY KEY,
     account_id    TEXT   NOT NULL,
-    -- dense under one account: page k is found by number
+    -- dense under one account, in order of time: a page is found by number, and a
+    -- time by halving
     number        BIGINT NOT NULL,
+    id            TEXT   NOT NULL,
     actor_user_id TEXT   NOT NULL,
     credential_id TEXT   NOT NULL,
     made_by       TEXT   NOT NULL,
@@ -135,16 +137,15 @@ CREATE TABLE audit_entry (
     resource_id   TEXT   NOT NULL,
     changes       TEXT   NOT NULL,
     request_id    TEXT   NOT NULL,
-    created_at    BIGINT NOT NULL
+    created_at    BIGINT NOT NULL,
+    PRIMARY KEY (account_id, number)
 );
-CREATE UNIQUE INDEX audit_entry_number ON audit_entry (account_id, number);
-CREATE INDEX audit_entry_time ON audit_entry (account_id, created_at, number);
 
--- Events that wait to be delivered.
+-- Events that wait to be delivered. What one says stands in the audit entry with
+-- the same id; account_id and number find it.
 CREATE TABLE outbox (
     id         TEXT PRIMARY KEY,
     account_id TEXT   NOT NULL,
-    event      TEXT   NOT NULL,
-    payload    TEXT   NOT NULL,
+    number     BIGINT NOT NULL,
     created_at BIGINT NOT NULL
 );
