@@ -33,6 +33,7 @@ func run() int {
 		kong.BindTo(context.Background(), (*context.Context)(nil)),
 		kong.Bind(&p.Operator),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.WithHyphenPrefixedParameters(true), // --rate-limit -1
 	)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tenantry:", err)
