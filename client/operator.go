@@ -2,151 +2,135 @@ package client
 
 import (
 	"context"
-	"net/url"
-	"strconv"
 
 	"github.com/tenantry/tenantry/api"
 )
 
-// Operator is the operator's own API. Its client's base URL ends in /operator/v1
-// and its key is the operator token. All refusals are *Error.
+// Operator is Tenantry's own API for whoever runs a server. Its client's base URL
+// ends in /operator/v1 and its key is the operator token. Every method refuses
+// with *Error.
 type Operator struct{ c *Client }
 
 // NewOperator makes the operator's API of a client.
 func NewOperator(c *Client) *Operator { return &Operator{c} }
 
-func account(id string) string { return "/accounts/" + url.PathEscape(id) }
-
-func post[T any](ctx context.Context, c *Client, path string, body any) (*T, error) {
-	answer, err := do[api.Response[T]](ctx, c, "POST", path, nil, body)
-	if err != nil {
-		return nil, err
-	}
-	return &answer.Data, nil
+// OperatorAccountList chooses what a list has. "" and 0 choose nothing.
+type OperatorAccountList struct {
+	ManagedAccountList
+	// ManagerAccountID lists that manager's accounts; "" lists the root accounts.
+	ManagerAccountID string
 }
 
-// CreateAccount makes a root account.
+func (o *Operator) account(ctx context.Context, operation, method, id, rest string, body any) (*api.OperatorAccount, error) {
+	return object[api.OperatorAccount](ctx, o.c, request{operation: operation, method: method, path: pathID("/accounts", id, rest), body: body})
+}
+
+func (o *Operator) user(ctx context.Context, operation, method, id, rest string) (*api.OrganizationUser, error) {
+	return object[api.OrganizationUser](ctx, o.c, request{operation: operation, method: method, path: pathID("/accounts", id, rest)})
+}
+
+// CreateAccount makes a root account (OperatorCreateAccount).
 func (o *Operator) CreateAccount(ctx context.Context, body api.CreateRootAccount) (*api.OperatorAccount, error) {
-	return post[api.OperatorAccount](ctx, o.c, "/accounts", body)
+	return object[api.OperatorAccount](ctx, o.c, request{operation: "create account", method: "POST", path: "/accounts", body: body})
 }
 
-// ListAccounts is one page of a manager's accounts, or of the root accounts for
-// "". Query holds further parameters, by their names on the wire.
-func (o *Operator) ListAccounts(ctx context.Context, managerID string, page int64, query url.Values) (*api.ListResponse[api.OperatorAccount], error) {
-	q := pageQuery(page, query)
-	if managerID != "" {
-		q.Set("manager_account_id", managerID)
-	}
-	return do[api.ListResponse[api.OperatorAccount]](ctx, o.c, "GET", "/accounts", q, nil)
+// ListAccounts is one page of accounts, without their secrets
+// (OperatorListAccounts).
+func (o *Operator) ListAccounts(ctx context.Context, params OperatorAccountList) (*Page[api.OperatorAccount], error) {
+	q := params.query()
+	set(q, "manager_account_id", params.ManagerAccountID)
+	r := request{operation: "list accounts", method: "GET", path: "/accounts", query: q}
+	return page[api.OperatorAccount](ctx, o.c, r, params.PageNumber, params.PageSize)
 }
 
-func pageQuery(page int64, query url.Values) url.Values {
-	q := url.Values{}
-	for name, values := range query {
-		q[name] = values
-	}
-	q.Set("page[number]", strconv.FormatInt(max(page, 1), 10))
-	return q
-}
-
-// Account is any account in full.
+// Account is any account in full (OperatorRetrieveAccount).
 func (o *Operator) Account(ctx context.Context, id string) (*api.OperatorAccount, error) {
-	answer, err := do[api.Response[api.OperatorAccount]](ctx, o.c, "GET", account(id), nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &answer.Data, nil
+	return o.account(ctx, "retrieve account", "GET", id, "", nil)
 }
 
-// SetCredit sets balance and credit limit; what is nil stays.
+// SetCredit sets balance and credit limit; what is nil stays
+// (OperatorUpdateCredit).
 func (o *Operator) SetCredit(ctx context.Context, id string, body api.UpdateCredit) (*api.OperatorAccount, error) {
-	answer, err := do[api.Response[api.OperatorAccount]](ctx, o.c, "PATCH", account(id), nil, body)
-	if err != nil {
-		return nil, err
-	}
-	return &answer.Data, nil
+	return o.account(ctx, "set credit", "PATCH", id, "", body)
 }
 
 // ApproveManager lets an account manage others, with a pool of so many outbound
-// channels; nil leaves the pool as it is.
+// channels; nil leaves the pool as it is (OperatorApproveManager).
 func (o *Operator) ApproveManager(ctx context.Context, id string, channelPool *int64) (*api.OperatorAccount, error) {
-	return post[api.OperatorAccount](ctx, o.c, account(id)+"/actions/approve_manager", api.ApproveManager{ChannelPool: channelPool})
+	return o.account(ctx, "approve manager", "POST", id, "/actions/approve_manager", api.ApproveManager{ChannelPool: channelPool})
 }
 
-// RevokeManager takes the right to manage away; the managed accounts stay.
+// RevokeManager takes the right to manage away; the managed accounts stay
+// (OperatorRevokeManager).
 func (o *Operator) RevokeManager(ctx context.Context, id string) (*api.OperatorAccount, error) {
-	return post[api.OperatorAccount](ctx, o.c, account(id)+"/actions/revoke_manager", nil)
+	return o.account(ctx, "revoke manager", "POST", id, "/actions/revoke_manager", nil)
 }
 
-// Block stops an account and all that it manages.
+// Block stops an account and all that it manages (OperatorBlockAccount).
 func (o *Operator) Block(ctx context.Context, id string) (*api.OperatorAccount, error) {
-	return post[api.OperatorAccount](ctx, o.c, account(id)+"/actions/block", nil)
+	return o.account(ctx, "block account", "POST", id, "/actions/block", nil)
 }
 
-// Unblock lifts what Block did.
+// Unblock lifts what Block did (OperatorUnblockAccount).
 func (o *Operator) Unblock(ctx context.Context, id string) (*api.OperatorAccount, error) {
-	return post[api.OperatorAccount](ctx, o.c, account(id)+"/actions/unblock", nil)
+	return o.account(ctx, "unblock account", "POST", id, "/actions/unblock", nil)
 }
 
-// Cancel ends an account for good.
+// Cancel ends an account for good (OperatorCancelAccount).
 func (o *Operator) Cancel(ctx context.Context, id string) (*api.OperatorAccount, error) {
-	return post[api.OperatorAccount](ctx, o.c, account(id)+"/actions/cancel", nil)
+	return o.account(ctx, "cancel account", "POST", id, "/actions/cancel", nil)
 }
 
-// ListUsers is one page of an organization's users.
-func (o *Operator) ListUsers(ctx context.Context, id string, page int64, query url.Values) (*api.ListResponse[api.OrganizationUser], error) {
-	return do[api.ListResponse[api.OrganizationUser]](ctx, o.c, "GET", account(id)+"/users", pageQuery(page, query), nil)
+// ListUsers is one page of an organization's users (OperatorListUsers).
+func (o *Operator) ListUsers(ctx context.Context, id string, params OrganizationUserList) (*Page[api.OrganizationUser], error) {
+	r := request{operation: "list users", method: "GET", path: pathID("/accounts", id, "/users"), query: params.query()}
+	return page[api.OrganizationUser](ctx, o.c, r, params.PageNumber, params.PageSize)
 }
 
-// CreateUser adds a sub-user; the answer has the user's key, this once.
+// CreateUser adds a sub-user; the answer has the user's key, this once
+// (OperatorCreateUser).
 func (o *Operator) CreateUser(ctx context.Context, id string, body api.CreateOrganizationUser) (*api.CreatedUser, error) {
-	return post[api.CreatedUser](ctx, o.c, account(id)+"/users", body)
+	return object[api.CreatedUser](ctx, o.c, request{operation: "create user", method: "POST", path: pathID("/accounts", id, "/users"), body: body})
 }
 
-// BlockUser keeps a user out.
+// BlockUser keeps a user out (OperatorBlockUser).
 func (o *Operator) BlockUser(ctx context.Context, id, userID string) (*api.OrganizationUser, error) {
-	return post[api.OrganizationUser](ctx, o.c, account(id)+"/users/"+url.PathEscape(userID)+"/actions/block", nil)
+	return o.user(ctx, "block user", "POST", id, pathID("/users", userID, "/actions/block"))
 }
 
-// UnblockUser lifts what BlockUser did.
+// UnblockUser lifts what BlockUser did (OperatorUnblockUser).
 func (o *Operator) UnblockUser(ctx context.Context, id, userID string) (*api.OrganizationUser, error) {
-	return post[api.OrganizationUser](ctx, o.c, account(id)+"/users/"+url.PathEscape(userID)+"/actions/unblock", nil)
+	return o.user(ctx, "unblock user", "POST", id, pathID("/users", userID, "/actions/unblock"))
 }
 
-// Groups are all groups of an organization.
+// Groups are all groups of an organization (OperatorListGroups).
 func (o *Operator) Groups(ctx context.Context, id string) ([]api.Group, error) {
-	answer, err := do[api.Response[[]api.Group]](ctx, o.c, "GET", account(id)+"/groups", nil, nil)
+	groups, err := object[[]api.Group](ctx, o.c, request{operation: "list groups", method: "GET", path: pathID("/accounts", id, "/groups")})
 	if err != nil {
 		return nil, err
 	}
-	return answer.Data, nil
+	return *groups, nil
 }
 
-// CreateGroup adds a group.
+// CreateGroup adds a group (OperatorCreateGroup).
 func (o *Operator) CreateGroup(ctx context.Context, id string, body api.CreateGroup) (*api.Group, error) {
-	return post[api.Group](ctx, o.c, account(id)+"/groups", body)
+	return object[api.Group](ctx, o.c, request{operation: "create group", method: "POST", path: pathID("/accounts", id, "/groups"), body: body})
 }
 
-// AddMember puts a user into a group.
+// AddMember puts a user into a group (OperatorAddMember).
 func (o *Operator) AddMember(ctx context.Context, id, groupID, userID string) (*api.OrganizationUser, error) {
-	return o.member(ctx, "PUT", id, groupID, userID)
+	return o.user(ctx, "add member", "PUT", id, pathID("/groups", groupID, pathID("/users", userID)))
 }
 
-// RemoveMember takes a user out of a group.
+// RemoveMember takes a user out of a group (OperatorRemoveMember).
 func (o *Operator) RemoveMember(ctx context.Context, id, groupID, userID string) (*api.OrganizationUser, error) {
-	return o.member(ctx, "DELETE", id, groupID, userID)
+	return o.user(ctx, "remove member", "DELETE", id, pathID("/groups", groupID, pathID("/users", userID)))
 }
 
-func (o *Operator) member(ctx context.Context, method, id, groupID, userID string) (*api.OrganizationUser, error) {
-	path := account(id) + "/groups/" + url.PathEscape(groupID) + "/users/" + url.PathEscape(userID)
-	answer, err := do[api.Response[api.OrganizationUser]](ctx, o.c, method, path, nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &answer.Data, nil
-}
-
-// AuditEvents is one page of an account's audit log, newest first.
-func (o *Operator) AuditEvents(ctx context.Context, id string, page int64) (*api.ListResponse[api.AuditEvent], error) {
-	return do[api.ListResponse[api.AuditEvent]](ctx, o.c, "GET", "/audit_events", pageQuery(page, url.Values{"account_id": {id}}), nil)
+// AuditEvents is one page of an account's log (OperatorListAuditEvents).
+func (o *Operator) AuditEvents(ctx context.Context, id string, params AuditEventList) (*Page[api.AuditEvent], error) {
+	q := params.query()
+	q.Set("account_id", id)
+	r := request{operation: "list audit events", method: "GET", path: "/audit_events", query: q}
+	return page[api.AuditEvent](ctx, o.c, r, params.PageNumber, params.PageSize)
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -168,8 +167,6 @@ type Paged struct {
 	Size int64 `default:"50" help:"How many a page has, 1 to 250."`
 }
 
-func (p Paged) query() url.Values { return url.Values{"page[size]": {fmt.Sprint(p.Size)}} }
-
 func (p Paged) foot(w io.Writer, m api.Meta) {
 	fmt.Fprintf(w, "\npage %d of %d, %d in all\n", m.PageNumber, m.TotalPages, m.TotalResults)
 }
@@ -188,15 +185,13 @@ func (x *Accounts) Run(ctx context.Context, o *Operator) error {
 	if err != nil {
 		return err
 	}
-	q := x.query()
-	if x.Status != "" {
-		q.Set("filter[status][eq]", x.Status)
-	}
-	if x.EmailLike != "" {
-		q.Set("filter[email][contains]", x.EmailLike)
-	}
-	list, err := c.ListAccounts(ctx, x.Manager, x.Page, q)
-	return show(o, list, err, func(w io.Writer, list *api.ListResponse[api.OperatorAccount]) {
+	list, err := c.ListAccounts(ctx, client.OperatorAccountList{
+		ManagerAccountID: x.Manager,
+		ManagedAccountList: client.ManagedAccountList{
+			Status: x.Status, EmailContains: x.EmailLike, PageNumber: x.Page, PageSize: x.Size,
+		},
+	})
+	return show(o, list, err, func(w io.Writer, list *client.Page[api.OperatorAccount]) {
 		fmt.Fprintln(w, "ID\tEMAIL\tORGANIZATION\tSTATUS\tMANAGER\tCHANNELS")
 		for _, a := range list.Data {
 			manager := ""
@@ -316,10 +311,8 @@ func (x *Users) Run(ctx context.Context, o *Operator) error {
 	if err != nil {
 		return err
 	}
-	q := x.query()
-	q.Set("include_groups", "true")
-	list, err := c.ListUsers(ctx, x.ID, x.Page, q)
-	return show(o, list, err, func(w io.Writer, list *api.ListResponse[api.OrganizationUser]) {
+	list, err := c.ListUsers(ctx, x.ID, client.OrganizationUserList{IncludeGroups: true, PageNumber: x.Page, PageSize: x.Size})
+	return show(o, list, err, func(w io.Writer, list *client.Page[api.OrganizationUser]) {
 		showUsers(w, list.Data)
 		x.foot(w, list.Meta)
 	})
@@ -463,8 +456,8 @@ func (x *Audit) Run(ctx context.Context, o *Operator) error {
 	if err != nil {
 		return err
 	}
-	list, err := c.AuditEvents(ctx, x.ID, x.Page)
-	return show(o, list, err, func(w io.Writer, list *api.ListResponse[api.AuditEvent]) {
+	list, err := c.AuditEvents(ctx, x.ID, client.AuditEventList{PageNumber: x.Page})
+	return show(o, list, err, func(w io.Writer, list *client.Page[api.AuditEvent]) {
 		fmt.Fprintln(w, "TIME\tMADE BY\tCHANGE\tFIELDS")
 		for _, e := range list.Data {
 			var fields []string

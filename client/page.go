@@ -1,0 +1,153 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/tenantry/tenantry/api"
+)
+
+// Fields holds an object of an answer as it came. Embedded in a result it keeps
+// what this package does not know within reach.
+type Fields struct {
+	raw *answer
+	at  int // index in a list, -1 for a single object
+}
+
+// answer is the whole text, shared by all objects in it, and split when somebody
+// asks.
+type answer struct{ text []byte }
+
+// Field decodes one field of the object, by its name on the wire, into into. It
+// reports false when the object has no such field.
+func (f Fields) Field(name string, into any) (bool, error) {
+	if f.raw == nil {
+		return false, nil
+	}
+	var object map[string]json.RawMessage
+	if f.at < 0 {
+		var envelope struct{ Data map[string]json.RawMessage }
+		if err := json.Unmarshal(f.raw.text, &envelope); err != nil {
+			return false, err
+		}
+		object = envelope.Data
+	} else {
+		var envelope struct{ Data []json.RawMessage }
+		if err := json.Unmarshal(f.raw.text, &envelope); err != nil {
+			return false, err
+		}
+		if err := json.Unmarshal(envelope.Data[f.at], &object); err != nil {
+			return false, err
+		}
+	}
+	value, ok := object[name]
+	if !ok {
+		return false, nil
+	}
+	return true, json.Unmarshal(value, into)
+}
+
+func (f *Fields) keep(raw *answer, at int) { f.raw, f.at = raw, at }
+
+// single is the envelope of one object.
+type single[T any] struct {
+	Data T `json:"data"`
+}
+
+func (s *single[T]) keep(text []byte) {
+	if k, ok := any(&s.Data).(interface{ keep(*answer, int) }); ok {
+		k.keep(&answer{text}, -1)
+	}
+}
+
+// Page is one page of a list.
+type Page[T any] struct {
+	Data []T      `json:"data"`
+	Meta api.Meta `json:"meta"`
+
+	next func(context.Context, int64) (*Page[T], error)
+}
+
+func (p *Page[T]) keep(text []byte) {
+	raw := &answer{text}
+	for i := range p.Data {
+		if k, ok := any(&p.Data[i]).(interface{ keep(*answer, int) }); ok {
+			k.keep(raw, i)
+		}
+	}
+}
+
+// HasNext reports whether another page follows.
+func (p *Page[T]) HasNext() bool {
+	return len(p.Data) > 0 && p.Meta.PageNumber < p.Meta.TotalPages
+}
+
+// Next fetches the next page; nil without error after the last one.
+func (p *Page[T]) Next(ctx context.Context) (*Page[T], error) {
+	if !p.HasNext() {
+		return nil, nil
+	}
+	return p.next(ctx, p.Meta.PageNumber+1)
+}
+
+// object fetches one object.
+func object[T any](ctx context.Context, c *Client, r request) (*T, error) {
+	envelope, err := call[single[T]](ctx, c, r)
+	if err != nil {
+		return nil, err
+	}
+	return &envelope.Data, nil
+}
+
+// page fetches one page, and knows how to fetch others. number and size of 0 are
+// not sent.
+func page[T any](ctx context.Context, c *Client, r request, number, size int64) (*Page[T], error) {
+	if r.query == nil {
+		r.query = url.Values{}
+	}
+	if number > 0 {
+		r.query.Set("page[number]", strconv.FormatInt(number, 10))
+	}
+	if size > 0 {
+		r.query.Set("page[size]", strconv.FormatInt(size, 10))
+	}
+	p, err := call[Page[T]](ctx, c, r)
+	if err != nil {
+		return nil, err
+	}
+	p.next = func(ctx context.Context, number int64) (*Page[T], error) { return page[T](ctx, c, r, number, size) }
+	return p, nil
+}
+
+// every goes through all items of all pages from the first. After an error it
+// ends.
+func every[T any](ctx context.Context, first func() (*Page[T], error)) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
+		p, err := first()
+		for ; err == nil && p != nil; p, err = p.Next(ctx) {
+			for i := range p.Data {
+				if !yield(&p.Data[i], nil) {
+					return
+				}
+			}
+		}
+		if err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// set puts a parameter into a query unless it is "".
+func set(q url.Values, name, value string) {
+	if value != "" {
+		q.Set(name, value)
+	}
+}
+
+func pathID(prefix, id string, rest ...string) string {
+	return prefix + "/" + url.PathEscape(id) + strings.Join(rest, "")
+}
