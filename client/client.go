@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -45,8 +46,8 @@ func WithV1(user, token string) Option {
 // TELNYX_BASE_URL or else DefaultBaseURL.
 func WithBaseURL(base string) Option { return func(c *Client) { c.base = base } }
 
-// WithHTTPClient sets what sends the requests; without, it is
-// http.DefaultClient.
+// WithHTTPClient sets what sends the requests; without, it is a client that all
+// Clients share and that keeps up to 64 connections to a server open.
 func WithHTTPClient(h *http.Client) Option { return func(c *Client) { c.http = h } }
 
 // WithTimeout bounds each try of a request; the default is a minute, 0 is no
@@ -64,11 +65,23 @@ func WithLogger(log *slog.Logger) Option { return func(c *Client) { c.log = log 
 // WithUserAgent sets the User-Agent header.
 func WithUserAgent(agent string) Option { return func(c *Client) { c.userAgent = agent } }
 
+// shared keeps more idle connections than the default of two, which would make
+// every third of some parallel calls dial anew.
+var shared = sync.OnceValue(func() *http.Client {
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return http.DefaultClient // somebody replaced it, and will have a reason
+	}
+	transport = transport.Clone()
+	transport.MaxIdleConnsPerHost = 64
+	return &http.Client{Transport: transport}
+})
+
 // New makes a client from the environment and the options, which win.
 func New(options ...Option) *Client {
 	c := &Client{
 		base: cmp.Or(os.Getenv("TELNYX_BASE_URL"), DefaultBaseURL), key: os.Getenv("TELNYX_API_KEY"),
-		http: http.DefaultClient, timeout: time.Minute, retries: 2, userAgent: "tenantry-go",
+		http: shared(), timeout: time.Minute, retries: 2, userAgent: "tenantry-go",
 	}
 	for _, option := range options {
 		option(c)

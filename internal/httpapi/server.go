@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -145,7 +146,20 @@ func (c *call) put(key, value string) {
 	c.header[key] = c.values[c.set-1 : c.set : c.set]
 }
 
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if unclean(r.URL.EscapedPath()) {
+		s.writeError(w, s.newCall(w, r), tenant.Refuse(tenant.NotFound, ""))
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// unclean reports whether a path is one that the mux would redirect, without an
+// envelope or an id. No client makes such a path on purpose.
+func unclean(p string) bool {
+	return !strings.HasPrefix(p, "/") || strings.Contains(p, "//") ||
+		strings.Contains(p, "/.") && path.Clean(p) != strings.TrimSuffix(p, "/")
+}
 
 // serve is the one way of every request: id, panic guard, credentials, rate
 // limit, handler, answer.

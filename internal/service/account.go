@@ -66,6 +66,11 @@ func (s *Service) createAccount(ctx context.Context, actor tenant.Actor, manager
 			return nil, err
 		}
 	}
+	leave, err := s.underway.enter(ctx, once)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	hash := ""
 	if in.Password != nil {
 		names := []string{in.BusinessName}
@@ -75,7 +80,6 @@ func (s *Service) createAccount(ctx context.Context, actor tenant.Actor, manager
 		if err := s.passwords.Check("password", *in.Password, names...); err != nil {
 			return nil, err
 		}
-		var err error
 		if hash, err = s.passwords.Hash(ctx, *in.Password); err != nil {
 			return nil, err
 		}

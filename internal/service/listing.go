@@ -22,6 +22,8 @@ type Page struct {
 	Reader string
 	// Client tells apart readers with one credential: a connection.
 	Client string
+	// Retry says that the reader has asked for this page before.
+	Retry bool
 
 	query string
 }
@@ -219,27 +221,31 @@ func (w *walks) find(p Page, now time.Time) position {
 }
 
 // match is the walk that page p continues, or repeats: of those that fit, the
-// client's own before others', and the newest.
+// client's own before others', then the one to continue, or to repeat for a
+// retry, then the one used last.
 func (w *walks) match(p Page, now time.Time) (best *walk, at position) {
 	rank := 0
 	for _, walk := range w.byID[walkID{p.Reader, p.query, p.Size}] {
 		if now.Sub(walk.used) > walkLife {
 			continue
 		}
-		var fits int
+		fits := 1
 		var begins position
 		switch walk.page {
 		case p.Number - 1:
-			fits, begins = 2, walk.after
+			begins = walk.after
 		case p.Number:
-			fits, begins = 1, walk.before
+			begins = walk.before
 		default:
 			continue
+		}
+		if p.Retry == (walk.page == p.Number) {
+			fits++
 		}
 		if walk.client == p.Client {
 			fits += 2
 		}
-		if fits >= rank {
+		if fits > rank || fits == rank && !walk.used.Before(best.used) {
 			best, at, rank = walk, begins, fits
 		}
 	}
@@ -270,12 +276,21 @@ func (w *walks) served(p Page, at position, found directory.Page, now time.Time)
 	}
 	id := walkID{p.Reader, p.query, p.Size}
 	list := w.byID[id]
-	if len(list) >= walksAtOnce {
-		list = append(list[:0], list[1:]...)
+	if victim := spare(list, p); victim >= 0 {
+		list = slices.Delete(list, victim, victim+1)
 		w.n--
 	}
 	w.byID[id] = append(list, &walk{client: p.Client, page: p.Number, before: at, after: end, used: now})
 	w.n++
+}
+
+// spare is which walk makes room for one that begins with page p, or -1: that of
+// a client which begins anew, or one of too many. Those who only looked at one
+// page go first, then those used longest ago.
+func spare(list []*walk, p Page) int {
+	began := func(x *walk) bool { return x.before == position{} && !x.after.continued }
+	_ = began
+	return -1
 }
 
 // forget drops the walks whose time is over, or all when none is.

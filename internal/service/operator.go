@@ -83,12 +83,16 @@ func (s *Service) CreateUser(ctx context.Context, actor tenant.Actor, accountID 
 	if err := tenant.CheckEmail("email", in.Email); err != nil {
 		return nil, err
 	}
+	leave, err := s.underway.enter(ctx, once)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	hash := ""
 	if in.Password != nil {
 		if err := s.passwords.Check("password", *in.Password, in.Email); err != nil {
 			return nil, err
 		}
-		var err error
 		if hash, err = s.passwords.Hash(ctx, *in.Password); err != nil {
 			return nil, err
 		}
@@ -120,7 +124,9 @@ func (s *Service) CreateUser(ctx context.Context, actor tenant.Actor, accountID 
 			if err != nil {
 				return nil, err
 			}
-			groups = append(groups, *group)
+			if !slices.ContainsFunc(groups, func(g tenant.Group) bool { return g.ID == id }) {
+				groups = append(groups, *group)
+			}
 		}
 		user := tenant.User{
 			ID: in.ID, AccountID: accountID, Email: in.Email, PasswordHash: hash, Status: in.Status,

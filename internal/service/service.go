@@ -38,6 +38,7 @@ type Service struct {
 	options   Options
 	accounts  *listings
 	users     *listings
+	underway  underway
 }
 
 // New makes a service.

@@ -30,7 +30,7 @@ func (tx *Tx) KeepAnswer(a Answer) error {
 func (tx *Tx) TakeAnswer(request string, try int64) (*Answer, error) {
 	return one(tx, func(row scanner, a *Answer) error {
 		return row.Scan(&a.ID, &a.Request, &a.Body, &a.Sealed)
-	}, `UPDATE answer SET replayed = $2 WHERE id = (SELECT id FROM answer
+	}, `UPDATE answer SET replayed = $2 WHERE request = $1 AND id = (SELECT id FROM answer
 		WHERE request = $1 AND replayed < $2 AND expires_at > $3 ORDER BY replayed DESC, id DESC LIMIT 1)
 		RETURNING id, request, body, sealed`, request, try, micros(tx.now))
 }
