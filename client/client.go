@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -81,12 +82,23 @@ var shared = sync.OnceValue(func() *http.Client {
 func New(options ...Option) *Client {
 	c := &Client{
 		base: cmp.Or(os.Getenv("TELNYX_BASE_URL"), DefaultBaseURL), key: os.Getenv("TELNYX_API_KEY"),
-		http: shared(), timeout: time.Minute, retries: 2, userAgent: "tenantry-go",
+		timeout: time.Minute, retries: 2, userAgent: "tenantry-go",
 	}
 	for _, option := range options {
 		option(c)
 	}
 	c.base = strings.TrimRight(c.base, "/")
+	c.key = strings.TrimSpace(c.key) // a key out of a file often has a line break
+	if c.http == nil {
+		c.http = shared()
+	}
+	if c.http.CheckRedirect == nil {
+		// The API has no redirects, and following one would show V1 credentials to
+		// another host and turn a POST into a GET.
+		h := *c.http
+		h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		c.http = &h
+	}
 	c.ManagedAccounts = &ManagedAccounts{c}
 	c.OrganizationUsers = &OrganizationUsers{c}
 	c.Balance = &Balances{c}
@@ -97,11 +109,16 @@ func New(options ...Option) *Client {
 // BaseURL is the address of the API, without a slash at the end.
 func (c *Client) BaseURL() string { return c.base }
 
-// String names the server and never the key.
-func (c *Client) String() string { return "client of " + c.base }
+// String names the server and never a secret.
+func (c Client) String() string {
+	if base, err := url.Parse(c.base); err == nil && base.Host != "" {
+		return "client of " + base.Redacted()
+	}
+	return "client"
+}
 
 // GoString is String, so that no verb of fmt shows the key.
-func (c *Client) GoString() string { return c.String() }
+func (c Client) GoString() string { return c.String() }
 
 // LogValue is String for slog.
-func (c *Client) LogValue() slog.Value { return slog.StringValue(c.String()) }
+func (c Client) LogValue() slog.Value { return slog.StringValue(c.String()) }

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -41,7 +43,27 @@ type Error struct {
 	// say.
 	RetryAfter time.Duration
 
+	why   string // why there is no answer, "" when the server cannot be reached
 	cause error
+}
+
+// What why says.
+const (
+	brokeOff   = "the answer broke off"
+	unexpected = "the answer is not what was expected"
+)
+
+// givenUp is err, and why there was no other try after it.
+func givenUp(err, cause error) error {
+	e, ok := err.(*Error)
+	switch {
+	case !ok:
+	case e.cause == nil:
+		e.cause = cause
+	default:
+		e.cause = fmt.Errorf("%w (%w)", e.cause, cause)
+	}
+	return err
 }
 
 // Code is the first of the vendor's codes, "" when there is none.
@@ -55,8 +77,10 @@ func (e *Error) Code() string {
 // Error reads like a sentence: what was tried, why it failed, and where to look.
 func (e *Error) Error() string {
 	if e.StatusCode == 0 {
-		why := "the server cannot be reached"
-		if errors.Is(e, ErrTimeout) {
+		why := cmp.Or(e.why, "the server cannot be reached")
+		if errors.Is(e.cause, context.Canceled) {
+			why = "cancelled"
+		} else if errors.Is(e, ErrTimeout) {
 			why = "the server did not answer in time"
 		}
 		return fmt.Sprintf("%s: %s: %v", e.Operation, why, e.cause)
@@ -64,8 +88,8 @@ func (e *Error) Error() string {
 	var reasons, notes []string
 	for _, one := range e.Errors {
 		reason := strings.TrimSuffix(one.Detail, ".")
-		if reason == "" {
-			reason = one.Title
+		if reason = cmp.Or(reason, one.Title); reason == "" {
+			continue
 		}
 		if s := one.Source; s != nil && s.Parameter != "" && s.Parameter != "Authorization" {
 			reason = s.Parameter + ": " + reason
@@ -74,8 +98,10 @@ func (e *Error) Error() string {
 		}
 		reasons = append(reasons, reason)
 	}
-	if len(reasons) == 0 {
-		reasons = []string{strings.ToLower(http.StatusText(e.StatusCode))}
+	if e.why != "" {
+		reasons = []string{fmt.Sprintf("%s: %v", e.why, e.cause)}
+	} else if len(reasons) == 0 {
+		reasons = []string{cmp.Or(strings.ToLower(http.StatusText(e.StatusCode)), "the server refuses")}
 	}
 	notes = append(notes, fmt.Sprintf("HTTP %d", e.StatusCode))
 	if code := e.Code(); code != "" {
@@ -110,11 +136,44 @@ func (e *Error) Is(kind error) bool {
 	case ErrServer:
 		return e.StatusCode >= 500
 	case ErrConnection:
-		return e.StatusCode == 0
+		return e.StatusCode == 0 && !errors.Is(e.cause, context.Canceled)
 	case ErrTimeout:
 		var network net.Error
 		return e.StatusCode == 408 || e.StatusCode == 0 &&
 			(errors.Is(e.cause, context.DeadlineExceeded) || errors.As(e.cause, &network) && network.Timeout())
 	}
 	return false
+}
+
+// wireErrors are the errors of an answer's text, as far as they can be read. Some
+// of the vendor's answers have numbers for codes.
+func wireErrors(text []byte) []api.Error {
+	var wire struct {
+		Errors []struct {
+			api.Error
+			Code looseText `json:"code"`
+		} `json:"errors"`
+	}
+	var mismatch *json.UnmarshalTypeError
+	if err := json.Unmarshal(text, &wire); err != nil && !errors.As(err, &mismatch) {
+		return nil
+	}
+	var all []api.Error
+	for _, one := range wire.Errors {
+		one.Error.Code = string(one.Code)
+		all = append(all, one.Error)
+	}
+	return all
+}
+
+// looseText is a string, or whatever else stands in its place, as it is written.
+type looseText string
+
+func (t *looseText) UnmarshalJSON(text []byte) error {
+	var s string
+	if json.Unmarshal(text, &s) != nil {
+		s = string(text)
+	}
+	*t = looseText(s)
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/tenantry/tenantry/api"
 )
@@ -20,7 +21,13 @@ type Fields struct {
 
 // answer is the whole text, shared by all objects in it, and split when somebody
 // asks.
-type answer struct{ text []byte }
+type answer struct {
+	text []byte
+
+	split   sync.Once
+	objects []map[string]json.RawMessage
+	err     error
+}
 
 // Field decodes one field of the object, by its name on the wire, into into. It
 // reports false when the object has no such field.
@@ -28,23 +35,21 @@ func (f Fields) Field(name string, into any) (bool, error) {
 	if f.raw == nil {
 		return false, nil
 	}
-	var object map[string]json.RawMessage
-	if f.at < 0 {
-		var envelope struct{ Data map[string]json.RawMessage }
-		if err := json.Unmarshal(f.raw.text, &envelope); err != nil {
-			return false, err
+	f.raw.split.Do(func() {
+		if f.at >= 0 {
+			var list struct{ Data []map[string]json.RawMessage }
+			f.raw.err = json.Unmarshal(f.raw.text, &list)
+			f.raw.objects = list.Data
+			return
 		}
-		object = envelope.Data
-	} else {
-		var envelope struct{ Data []json.RawMessage }
-		if err := json.Unmarshal(f.raw.text, &envelope); err != nil {
-			return false, err
-		}
-		if err := json.Unmarshal(envelope.Data[f.at], &object); err != nil {
-			return false, err
-		}
+		var one struct{ Data map[string]json.RawMessage }
+		f.raw.err = json.Unmarshal(f.raw.text, &one)
+		f.raw.objects = []map[string]json.RawMessage{one.Data}
+	})
+	if f.raw.err != nil {
+		return false, f.raw.err
 	}
-	value, ok := object[name]
+	value, ok := f.raw.objects[max(f.at, 0)][name]
 	if !ok {
 		return false, nil
 	}
@@ -60,7 +65,7 @@ type single[T any] struct {
 
 func (s *single[T]) keep(text []byte) {
 	if k, ok := any(&s.Data).(interface{ keep(*answer, int) }); ok {
-		k.keep(&answer{text}, -1)
+		k.keep(&answer{text: text}, -1)
 	}
 }
 
@@ -69,11 +74,12 @@ type Page[T any] struct {
 	Data []T      `json:"data"`
 	Meta api.Meta `json:"meta"`
 
-	next func(context.Context, int64) (*Page[T], error)
+	number int64 // of the page that was asked for: an answer may lack it
+	next   func(context.Context, int64) (*Page[T], error)
 }
 
 func (p *Page[T]) keep(text []byte) {
-	raw := &answer{text}
+	raw := &answer{text: text}
 	for i := range p.Data {
 		if k, ok := any(&p.Data[i]).(interface{ keep(*answer, int) }); ok {
 			k.keep(raw, i)
@@ -83,7 +89,7 @@ func (p *Page[T]) keep(text []byte) {
 
 // HasNext reports whether another page follows.
 func (p *Page[T]) HasNext() bool {
-	return len(p.Data) > 0 && p.Meta.PageNumber < p.Meta.TotalPages
+	return len(p.Data) > 0 && p.number < p.Meta.TotalPages
 }
 
 // Next fetches the next page; nil without error after the last one.
@@ -91,7 +97,7 @@ func (p *Page[T]) Next(ctx context.Context) (*Page[T], error) {
 	if !p.HasNext() {
 		return nil, nil
 	}
-	return p.next(ctx, p.Meta.PageNumber+1)
+	return p.next(ctx, p.number+1)
 }
 
 // object fetches one object.
@@ -119,6 +125,7 @@ func page[T any](ctx context.Context, c *Client, r request, number, size int64) 
 	if err != nil {
 		return nil, err
 	}
+	p.number = max(number, 1)
 	p.next = func(ctx context.Context, number int64) (*Page[T], error) { return page[T](ctx, c, r, number, size) }
 	return p, nil
 }

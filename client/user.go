@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"encoding/csv"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -89,11 +88,11 @@ func (s *OrganizationUsers) GroupsReport(ctx context.Context) ([]OrganizationUse
 // GroupsReportCSV is the same as CSV, as the server sends it. The caller closes
 // it.
 func (s *OrganizationUsers) GroupsReportCSV(ctx context.Context) (io.ReadCloser, error) {
-	response, err := s.c.send(ctx, request{operation: "retrieve groups report", method: "GET", path: reportPath, accept: "text/csv"})
+	a, err := s.c.send(ctx, request{operation: "retrieve groups report", method: "GET", path: reportPath, accept: "text/csv"})
 	if err != nil {
 		return nil, err
 	}
-	return response.Body, nil
+	return a.body, nil
 }
 
 // GroupsReportRow is one row of the CSV report.
@@ -120,8 +119,8 @@ func (s *OrganizationUsers) GroupsReportRows(ctx context.Context) iter.Seq2[Grou
 		rows := csv.NewReader(body)
 		rows.ReuseRecord = true
 		head, err := rows.Read()
-		if err == nil && !slices.Equal(head, reportColumns) {
-			err = fmt.Errorf("retrieve groups report: the columns are %q, not %q", head, reportColumns)
+		if err == io.EOF || err == nil && !slices.Equal(head, reportColumns) {
+			err = fmt.Errorf("the columns are %q, not %q", head, reportColumns)
 		}
 		for err == nil {
 			var cells []string
@@ -129,8 +128,12 @@ func (s *OrganizationUsers) GroupsReportRows(ctx context.Context) iter.Seq2[Grou
 				return
 			}
 		}
-		if !errors.Is(err, io.EOF) || head == nil {
-			yield(GroupsReportRow{}, &Error{Operation: "retrieve groups report", cause: err})
+		if err == io.EOF {
+			return
 		}
+		if _, broken := err.(*Error); !broken {
+			err = &Error{Operation: "retrieve groups report", StatusCode: 200, why: unexpected, cause: err}
+		}
+		yield(GroupsReportRow{}, err)
 	}
 }

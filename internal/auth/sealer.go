@@ -134,7 +134,11 @@ func ParseSecret(text string, n int) ([]byte, error) {
 // with it: a key lost in a power cut would take every credential with it.
 func writeSecret(path, text string) error {
 	temporary := path + ".new"
-	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	// One that was left there may have another mode.
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

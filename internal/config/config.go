@@ -46,10 +46,12 @@ func (c *Config) Check() error {
 	switch {
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return fmt.Errorf("tls-cert and tls-key go together: one of them is missing")
-	case c.RateLimit == 0 || c.RateBurst < 1:
-		return fmt.Errorf("rate-limit must not be 0 (use -1 for no limit) and rate-burst at least 1")
-	case c.MaxBody < 1024:
-		return fmt.Errorf("max-body must be at least 1024 bytes")
+	case !(c.RateLimit >= 0.001 && c.RateLimit <= 1e6 || c.RateLimit < 0):
+		return fmt.Errorf("rate-limit must be from 0.001 to 1000000, or -1 for no limit")
+	case c.RateBurst < 1 || c.RateBurst > 1e6:
+		return fmt.Errorf("rate-burst must be from 1 to 1000000")
+	case c.MaxBody < 1<<10 || c.MaxBody > 1<<30:
+		return fmt.Errorf("max-body must be from 1024 to %d bytes", 1<<30)
 	case c.DefaultChannels < 0:
 		return fmt.Errorf("default-channels must be 0 or more")
 	case c.PasswordMinLength < 8 || c.PasswordMinLength > 64:
@@ -58,8 +60,8 @@ func (c *Config) Check() error {
 		return fmt.Errorf("currency must be an ISO 4217 code such as USD")
 	case c.KeepAnswers < time.Second || c.SessionLife < time.Minute:
 		return fmt.Errorf("keep-answers must be at least 1s and session-life at least 1m")
-	case c.DirectoryMemory < 1:
-		return fmt.Errorf("directory-memory must be at least 1 MiB")
+	case c.DirectoryMemory < 1 || c.DirectoryMemory > 1<<30:
+		return fmt.Errorf("directory-memory must be from 1 to %d MiB", 1<<30)
 	}
 	return nil
 }

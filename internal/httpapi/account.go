@@ -88,6 +88,11 @@ func (s *Server) retrieveAccount(c *call) (any, error) {
 		if err != nil {
 			return reply{}, err
 		}
+		// A manager that was stopped since it was let in is told so: what the account
+		// says of it would not be forgotten when it is started again.
+		if err := account.Managing.Admit(nil); err != nil {
+			return reply{}, err
+		}
 		body, err := encode(api.Response[api.ManagedAccount]{Data: wireAccount(account)})
 		return reply{account.ManagerID, body}, err
 	}

@@ -152,7 +152,7 @@ const (
 // several are there the largest number counts: the pager's own comes beside the
 // one that the user started from and is always later.
 func (q *query) page(c *call, size int64) service.Page {
-	p := service.Page{Number: 1, Size: size, Reader: c.actor.CredentialID, Client: c.RemoteAddr}
+	p := service.Page{Number: 1, Size: size, Reader: c.actor.CredentialID, Client: c.RemoteAddr, Retry: c.try() > 0}
 	for _, name := range []string{"page[number]", "page_number", "number"} {
 		q.last(name)
 		if n, ok := q.whole(name, 1, lastPage); ok {

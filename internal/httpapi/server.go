@@ -376,8 +376,15 @@ func (c *call) once() (service.Once, error) {
 	if keys := c.Header.Values("Idempotency-Key"); len(keys) > 1 || len(keys) == 1 && !goodKey(keys[0]) {
 		return o, tenant.RefuseParameter(tenant.BadKey, "Idempotency-Key", "An idempotency key has 1 to 255 characters out of A-Z, a-z, 0-9, - and _.")
 	}
-	o.Try, _ = strconv.ParseInt(c.Header.Get("X-Stainless-Retry-Count"), 10, 32)
+	o.Try = c.try()
 	return o, nil
+}
+
+// try is how often the SDK has sent the request before, as it says; 0 when it
+// says nothing.
+func (c *call) try() int64 {
+	n, _ := strconv.ParseInt(c.Header.Get("X-Stainless-Retry-Count"), 10, 32)
+	return max(n, 0)
 }
 
 func goodKey(key string) bool {

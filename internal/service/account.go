@@ -122,6 +122,10 @@ func (s *Service) createAccount(ctx context.Context, actor tenant.Actor, manager
 			if made.Managing == nil || manager == nil || !manager.Approved {
 				return nil, tenant.RefuseParameter(tenant.Forbidden, "Authorization", "")
 			}
+			// The manager may have been stopped since it was let in.
+			if err := made.Managing.Admit(nil); err != nil {
+				return nil, err
+			}
 			account.ChannelLimit = min(s.options.DefaultChannels, manager.Free())
 		}
 		if in.ChannelLimit != nil {
@@ -386,7 +390,7 @@ func (s *Service) listAccounts(ctx context.Context, managerID string, f AccountF
 	if f.ByEmail {
 		q.Order = directory.ByEmail
 	}
-	page.query = fmt.Sprintf("%+v", f)
+	page.query = fmt.Sprintf("%#v", f) // with quotes: no two filters read alike
 	if f.EmailEq != "" || f.NameEq != "" {
 		err := s.db.View(ctx, func(tx *store.Tx) (err error) {
 			q.Only, err = tx.AccountNumbers(managerID, f.EmailEq, f.NameEq)

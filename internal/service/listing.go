@@ -268,7 +268,7 @@ func (w *walks) served(p Page, at position, found directory.Page, now time.Time)
 			return
 		}
 	}
-	if found.Rest <= int64(len(found.Numbers)) {
+	if int64(len(found.Numbers)) < p.Size {
 		return // the last page: nothing goes on from here
 	}
 	if w.byID == nil || w.n >= mostWalks {
@@ -276,21 +276,26 @@ func (w *walks) served(p Page, at position, found directory.Page, now time.Time)
 	}
 	id := walkID{p.Reader, p.query, p.Size}
 	list := w.byID[id]
-	if victim := spare(list, p); victim >= 0 {
-		list = slices.Delete(list, victim, victim+1)
+	if len(list) >= walksAtOnce {
+		least := spare(list)
+		list = slices.Delete(list, least, least+1)
 		w.n--
 	}
 	w.byID[id] = append(list, &walk{client: p.Client, page: p.Number, before: at, after: end, used: now})
 	w.n++
 }
 
-// spare is which walk makes room for one that begins with page p, or -1: that of
-// a client which begins anew, or one of too many. Those who only looked at one
-// page go first, then those used longest ago.
-func spare(list []*walk, p Page) int {
-	began := func(x *walk) bool { return x.before == position{} && !x.after.continued }
-	_ = began
-	return -1
+// spare is the walk that is missed least: of those who looked at one page and
+// went no further, else of all, the one used longest ago.
+func spare(list []*walk) int {
+	least := 0
+	for i, x := range list {
+		y := list[least]
+		if x.before.known == y.before.known && x.used.Before(y.used) || !x.before.known && y.before.known {
+			least = i
+		}
+	}
+	return least
 }
 
 // forget drops the walks whose time is over, or all when none is.

@@ -114,7 +114,7 @@ func (s *Service) once(ctx context.Context, o Once, do func(*store.Tx) ([]byte, 
 		}
 		id := s.db.Source().NewID()
 		return tx.KeepAnswer(store.Answer{
-			ID: id, Request: request, Body: body, Sealed: s.sealer.Seal(answer, id), ExpiresAt: tx.Now().Add(life),
+			ID: id, Request: request, Body: body, Sealed: s.sealer.Seal(answer, id), Try: o.Try, ExpiresAt: tx.Now().Add(life),
 		})
 	})
 	return answer, err

@@ -11,14 +11,17 @@ type Answer struct {
 	// Body is a digest of the request body.
 	Body string
 	// Sealed is the answer, encrypted.
-	Sealed    string
+	Sealed string
+	// Try is which try of the request got it first: it is nobody else's at that
+	// try.
+	Try       int64
 	ExpiresAt time.Time
 }
 
 // KeepAnswer stores the answer in the transaction that it tells of.
 func (tx *Tx) KeepAnswer(a Answer) error {
-	_, err := tx.exec("INSERT INTO answer (id, request, body, sealed, expires_at) VALUES ($1, $2, $3, $4, $5)",
-		a.ID, a.Request, a.Body, a.Sealed, micros(a.ExpiresAt))
+	_, err := tx.exec("INSERT INTO answer (id, request, body, sealed, replayed, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+		a.ID, a.Request, a.Body, a.Sealed, a.Try, micros(a.ExpiresAt))
 	return err
 }
 

@@ -6,6 +6,15 @@ import (
 	"unicode/utf8"
 )
 
+// maxDomain leaves room, within 254 bytes, for the mailbox that GenerateEmail
+// makes at the same domain. No name that resolves is nearly as long.
+const maxDomain = 254 - len("@") - len(managedTag) - managedDigits
+
+const (
+	managedTag    = "+managed-"
+	managedDigits = 12
+)
+
 // CheckEmail refuses what is not one bare address of usable length, with kind
 // BadEmail (or Missing).
 func CheckEmail(field, email string) error {
@@ -22,7 +31,7 @@ func CheckEmail(field, email string) error {
 	}
 	at := strings.LastIndexByte(email, '@')
 	local, domain := email[:at], email[at+1:]
-	if len(local) > 64 || strings.ContainsAny(email, " \t\"<>(),;:\\[]") || strings.Trim(domain, ".-") != domain {
+	if len(local) > 64 || len(domain) > maxDomain || strings.ContainsAny(email, " \t\"<>(),;:\\[]") || strings.Trim(domain, ".-") != domain {
 		return bad
 	}
 	return nil
@@ -36,12 +45,12 @@ func EmailKey(email string) string { return strings.ToLower(email) }
 func GenerateEmail(managerEmail, accountID string) string {
 	at := strings.LastIndexByte(managerEmail, '@')
 	local, domain := managerEmail[:at], managerEmail[at:]
-	tag := "+managed-" + strings.ReplaceAll(accountID, "-", "")[20:]
+	tag := managedTag + strings.ReplaceAll(accountID, "-", "")[32-managedDigits:]
 	if room := 64 - len(tag); len(local) > room {
 		local = strings.ToValidUTF8(local[:room], "")
 		local = strings.TrimRight(local, ".")
 	}
-	if room := 254 - len(tag) - len(domain); len(local) > room && room > 0 {
+	if room := 254 - len(tag) - len(domain); len(local) > room {
 		local = strings.TrimRight(strings.ToValidUTF8(local[:room], ""), ".")
 	}
 	return local + tag + domain

@@ -1,0 +1,169 @@
+//go:build unix
+
+package app_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tenantry/tenantry/internal/app"
+)
+
+// TestNode runs test/node, which is the vendor's SDK for Node, unmodified,
+// against the program as it is shipped.
+func TestNode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs Node, npm and half a minute")
+	}
+	for _, program := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			missing(t, program, err)
+		}
+	}
+	folder, err := filepath.Abs("../../test/node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	installNode(t, folder)
+	binary := filepath.Join(t.TempDir(), "tenantry")
+	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/tenantry").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	info := startDev(t, binary)
+
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer stop()
+	var out bytes.Buffer
+	c := exec.CommandContext(ctx, "node", "--test", "--test-reporter=spec")
+	c.Dir, c.Stdout, c.Stderr = folder, &out, &out
+	c.Env = append(os.Environ(),
+		"TELNYX_BASE_URL="+info.BaseURL, "TELNYX_API_KEY="+info.ManagerKey,
+		"TENANTRY_MANAGER_ID="+info.ManagerID, "TENANTRY_MANAGER_EMAIL="+info.ManagerEmail,
+		"TENANTRY_ORGANIZATION_KEY="+info.OrganizationKey,
+		"TENANTRY_OPERATOR_URL="+info.OperatorURL, "TENANTRY_OPERATOR_TOKEN="+info.OperatorToken,
+		"TENANTRY_BINARY="+binary,
+	)
+	// The tests start servers too: none outlives the group.
+	inGroup(c)
+	err = c.Run()
+	syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+	if err != nil {
+		t.Errorf("node --test: %v\n%s", err, out.Bytes())
+	}
+	if !bytes.Contains(out.Bytes(), []byte("ℹ fail 0")) {
+		t.Errorf("no test of node's has run\n%s", out.Bytes())
+	}
+}
+
+// missing skips the test, or fails it where nothing may be skipped.
+func missing(t *testing.T, program string, err error) {
+	t.Helper()
+	if os.Getenv("TENANTRY_TEST_REQUIRE") == "all" {
+		t.Fatalf("%s is missing and TENANTRY_TEST_REQUIRE=all: %v", program, err)
+	}
+	t.Skipf("NOT TESTED with the SDK for Node: %s is missing: %v", program, err)
+}
+
+// installNode runs npm ci unless what the lock file names is there.
+func installNode(t *testing.T, folder string) {
+	t.Helper()
+	wanted, err := lockedPackages(filepath.Join(folder, "package-lock.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := lockedPackages(filepath.Join(folder, "node_modules", ".package-lock.json"))
+	if err == nil && wanted["node_modules/telnyx"] != "" && got["node_modules/telnyx"] == wanted["node_modules/telnyx"] {
+		return
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer stop()
+	c := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+	c.Dir = folder
+	inGroup(c)
+	if out, err := c.CombinedOutput(); err != nil {
+		if os.Getenv("TENANTRY_TEST_REQUIRE") == "all" {
+			t.Fatalf("npm ci: %v\n%s", err, out)
+		}
+		t.Skipf("NOT TESTED with the SDK for Node: npm ci: %v\n%s", err, out)
+	}
+}
+
+// lockedPackages is the integrity of each package in a lock file of npm's.
+func lockedPackages(path string) (map[string]string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var lock struct {
+		Packages map[string]struct {
+			Integrity string `json:"integrity"`
+		} `json:"packages"`
+	}
+	if err := json.Unmarshal(text, &lock); err != nil {
+		return nil, err
+	}
+	packages := map[string]string{}
+	for name, p := range lock.Packages {
+		packages[name] = p.Integrity
+	}
+	return packages, nil
+}
+
+// startDev runs "tenantry dev" until the test is over.
+func startDev(t *testing.T, binary string) app.DevInfo {
+	t.Helper()
+	var log bytes.Buffer
+	c := exec.Command(binary, "dev", "--json", "--listen", "127.0.0.1:0")
+	c.Stderr = &log
+	stdout, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var info app.DevInfo
+	line, err := bufio.NewReader(stdout).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &info)
+	}
+	t.Cleanup(func() {
+		c.Process.Signal(syscall.SIGTERM)
+		late := time.AfterFunc(15*time.Second, func() { c.Process.Kill() })
+		defer late.Stop()
+		io.Copy(io.Discard, stdout)
+		if err := c.Wait(); err != nil {
+			t.Errorf("tenantry dev ended with: %v", err)
+		}
+		if log.Len() > 0 {
+			t.Errorf("tenantry dev complained:\n%s", log.Bytes())
+		}
+	})
+	if err != nil {
+		t.Fatalf("tenantry dev printed %q: %v", line, err)
+	}
+	return info
+}
+
+// inGroup starts a command as a process group of its own, which ends as a whole.
+func inGroup(c *exec.Cmd) {
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.WaitDelay = 5 * time.Second
+	c.Cancel = func() error {
+		err := syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+		if errors.Is(err, syscall.ESRCH) {
+			return os.ErrProcessDone
+		}
+		return err
+	}
+}

@@ -1,0 +1,54 @@
+package service
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/tenantry/tenantry/internal/tenant"
+)
+
+// underway knows the creates that are being done, so that a retry does not
+// overtake the request that it repeats and do it twice: hashing a password takes
+// longer than some SDKs wait before they ask again.
+type underway struct {
+	mu        sync.Mutex
+	byRequest map[string][]chan struct{}
+}
+
+// enter waits, in a try above the first, until all equal requests that came
+// before are done. Call leave when this one is.
+func (u *underway) enter(ctx context.Context, o Once) (leave func(), err error) {
+	if o.Key != "" { // the key tells apart what is equal, in any order
+		return func() {}, nil
+	}
+	request, done := o.Request+"\x00"+string(o.Body), make(chan struct{})
+	u.mu.Lock()
+	before := slices.Clone(u.byRequest[request])
+	if u.byRequest == nil {
+		u.byRequest = map[string][]chan struct{}{}
+	}
+	u.byRequest[request] = append(u.byRequest[request], done)
+	u.mu.Unlock()
+	leave = func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		rest := slices.DeleteFunc(u.byRequest[request], func(c chan struct{}) bool { return c == done })
+		if u.byRequest[request] = rest; len(rest) == 0 {
+			delete(u.byRequest, request)
+		}
+		close(done)
+	}
+	if o.Try == 0 {
+		return leave, nil
+	}
+	for _, other := range before {
+		select {
+		case <-other:
+		case <-ctx.Done():
+			leave()
+			return nil, tenant.Refuse(tenant.Unavailable, "")
+		}
+	}
+	return leave, nil
+}

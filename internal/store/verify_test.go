@@ -1,0 +1,176 @@
+package store_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tenantry/tenantry/internal/dbtest"
+	"github.com/tenantry/tenantry/internal/store"
+	"github.com/tenantry/tenantry/internal/tenant"
+)
+
+// sound makes a database with something of everything: rootID, which manages two
+// accounts with channels, has a group with user "v" in it, who has a session, and
+// a removed user "u".
+func sound(tx *store.Tx) error {
+	if err := everyChange(tx); err != nil {
+		return err
+	}
+	now, operator := tx.Now(), tenant.Actor{Operator: true}
+	root, err := tx.Account(rootID)
+	if err != nil {
+		return err
+	}
+	changes := []func() (tenant.Change, error){
+		func() (tenant.Change, error) { return tenant.Unblock(operator, *root, now) },
+		func() (tenant.Change, error) {
+			pool, manager := int64(10), (*tenant.Manager)(nil)
+			if manager, err = tx.Manager(rootID); err != nil {
+				return tenant.Change{}, err
+			}
+			return tenant.ApproveManager(operator, *root, manager, &pool, now)
+		},
+	}
+	for _, id := range []string{"child1", "child2"} {
+		changes = append(changes, func() (tenant.Change, error) {
+			account := tenant.Account{ID: id, ManagerID: rootID, Email: id + "@example.com", OrganizationName: id, ChannelLimit: 3, CreatedAt: now, UpdatedAt: now}
+			owner := tenant.User{ID: id, AccountID: id, Email: account.Email, Status: tenant.UserEnabled, CreatedAt: now}
+			return tenant.NewAccount(operator, account, owner, []tenant.Key{
+				{ID: id + "v2", AccountID: id, UserID: id, Kind: tenant.KeyV2, Digest: id + "v2"},
+				{ID: id + "v1", AccountID: id, UserID: id, Kind: tenant.KeyV1, Digest: id + "v1"},
+			})
+		})
+	}
+	changes = append(changes, func() (tenant.Change, error) {
+		user := tenant.User{ID: "v", AccountID: rootID, Email: "v@example.com", Status: tenant.UserEnabled, CreatedAt: now}
+		key := tenant.Key{ID: "vk", AccountID: rootID, UserID: "v", Kind: tenant.KeyV2, Digest: "vk"}
+		return tenant.NewUser(operator, user, key, []tenant.Group{{ID: "g", Name: "g"}}), nil
+	})
+	for _, make := range changes {
+		change, err := make()
+		if err != nil {
+			return err
+		}
+		if err := tx.Apply(change); err != nil {
+			return err
+		}
+	}
+	return tx.StartSession(store.Session{Digest: "vs", AccountID: rootID, UserID: "v", ExpiresAt: now.Add(time.Hour)})
+}
+
+// TestVerifyNames damages a sound database in every way that Verify looks for.
+func TestVerifyNames(t *testing.T) {
+	for _, test := range []struct{ damage, finding string }{
+		{"UPDATE manager SET channels_allocated = 5 WHERE account_id <> ''", `handed out 5 channels, its accounts have 6`},
+		{"UPDATE account SET channel_limit = 4 WHERE id = 'child1'", `handed out 6 channels, its accounts have 7`},
+		{"UPDATE manager SET channel_pool = 5 WHERE account_id <> ''", `6 channels of a pool of 5`},
+		{"UPDATE account SET credit_limit = -1 WHERE id = 'child1'", "database file: CHECK constraint failed in account"},
+		{"UPDATE manager SET accounts = 3 WHERE account_id <> ''", "counts 3 accounts, there are 2, numbered 1 to 2"},
+		{"UPDATE account SET number = 3 WHERE id = 'child2'", "counts 2 accounts, there are 2, numbered 1 to 3"},
+		{"UPDATE account SET number = 0 WHERE id = 'child1'", "counts 2 accounts, there are 2, numbered 0 to 2"},
+		{"DELETE FROM account WHERE id = 'child2'", "counts 2 accounts, there are 1"},
+		{"UPDATE account SET revision = 99 WHERE id = 'child2'", "account child2 has revision 99, its manager 0"},
+		{"UPDATE account SET manager_id = 'nobody' WHERE id = 'child2'", `account child2 belongs to "nobody", which is no manager`},
+		{"INSERT INTO manager (account_id, approved, channel_pool) VALUES ('nobody', TRUE, 0)", "manager nobody has no account"},
+		{"UPDATE account SET users = 2 WHERE id = 'child1'", "account child1 counts 2 users, there are 1"},
+		{"UPDATE organization_user SET number = 2 WHERE id = 'child1'", "account child1 counts 1 users, there are 1, numbered 2 to 2"},
+		{"UPDATE organization_user SET revision = 9 WHERE id = 'child1'", "user child1 has revision 9, its account 0"},
+		{"UPDATE organization_user SET email = 'x@example.com', email_key = 'x@example.com' WHERE id = 'child1'", "account child1 has no owner under its address"},
+		{"DELETE FROM organization_user WHERE id = 'child1'", "account child1 has no owner"},
+		{"UPDATE organization_user SET account_id = 'nobody' WHERE id = 'child1'", "user child1 has no account"},
+		{"UPDATE organization_user SET email = 'left' WHERE id = 'u'", "user u is removed and still has a name"},
+		{"UPDATE organization_user SET email_key = 'other' WHERE id = 'v'", "user v is found by another address"},
+		{"UPDATE account SET email_key = 'other' WHERE id = 'child1'", "account child1 is found by another address"},
+		{"DELETE FROM api_key WHERE id = 'child1v1'", "account child1 has no key of each kind"},
+		{"UPDATE organization_group SET account_id = 'nobody' WHERE id = 'g'", "group g has no account"},
+		{"DELETE FROM organization_group WHERE id = 'g'", "the membership of user v in group g has no owner"},
+		{"UPDATE membership SET user_number = 9", "the membership of user v in group g has no owner"},
+		{"UPDATE membership SET account_id = 'child1'", "the membership of user v in group g has no owner"},
+		{"INSERT INTO membership (account_id, user_number, user_id, group_id) SELECT account_id, number, id, 'g' FROM organization_user WHERE id = 'u'", "the membership of user u in group g has no owner"},
+		{"UPDATE api_key SET user_id = 'u' WHERE id = 'vk'", "key vk has no owner"},
+		{"UPDATE api_key SET account_id = 'child1' WHERE id = 'vk'", "key vk has no owner"},
+		{"UPDATE session SET user_id = 'u'", "a session of user u has no owner who may sign in"},
+		{"UPDATE organization_user SET user_status = 'blocked' WHERE id = 'v'", "a session of user v has no owner who may sign in"},
+		{"UPDATE account SET blocked = TRUE WHERE manager_id = ''", "a session of user v has no owner who may sign in"},
+		{"DELETE FROM audit_entry WHERE account_id = '" + rootID + "' AND number = 2", "entries, numbered 1 to"},
+		{"UPDATE audit_entry SET account_id = 'nobody' WHERE account_id = 'child1'", "has no account"},
+		{"UPDATE audit_entry SET event = 'other' WHERE account_id = 'child1'", "account child1 has no audit entry of its creation"},
+		{"UPDATE audit_entry SET event = 'other' WHERE resource_id = 'v'", "user v has no audit entry of its creation"},
+		{"DELETE FROM outbox WHERE account_id = 'child1'", "has no event"},
+		{"UPDATE outbox SET number = 99 WHERE account_id = 'child1'", "has no audit entry"},
+		{"DELETE FROM audit_entry WHERE account_id = 'child1'", "account child1 has no audit entry of its creation"},
+	} {
+		t.Run(test.damage, func(t *testing.T) {
+			dbtest.Each(t, func(t *testing.T, db *store.DB) {
+				ctx := t.Context()
+				if err := db.Update(ctx, sound); err != nil {
+					t.Fatal(err)
+				}
+				if err := db.Verify(ctx); err != nil {
+					t.Fatalf("it was not sound before: %v", err)
+				}
+				if err := db.Unchecked(ctx, true); err != nil {
+					t.Fatal(err)
+				}
+				if err := db.Exec(ctx, test.damage); err != nil {
+					t.Fatal(err)
+				}
+				err := db.Verify(ctx)
+				if err == nil {
+					t.Fatal("not found")
+				}
+				if !strings.Contains(err.Error(), test.finding) {
+					t.Errorf("found:\n%v\nwant:\n%s", err, test.finding)
+				}
+				db.Close()
+			})
+		})
+	}
+}
+
+// TestVerifyLetsEventsGo: what is older than KeepEvents needs no event any more.
+func TestVerifyLetsEventsGo(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	clock := tenant.NewSource(func() time.Time { return now }, nil)
+	dbtest.Each(t, func(t *testing.T, db *store.DB) {
+		if err := db.Update(t.Context(), sound); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(store.KeepEvents + time.Second)
+		var gone int64
+		if err := db.Update(t.Context(), func(tx *store.Tx) (err error) {
+			gone, err = tx.Prune(tx.Now().Add(-store.KeepEvents), 100)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if gone < 10 {
+			t.Errorf("only %d rows went", gone)
+		}
+		// Each verifies again.
+	}, store.Options{Source: clock})
+}
+
+func TestVerifyNamesAllAtOnce(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := t.Context()
+		if err := db.Update(ctx, sound); err != nil {
+			t.Fatal(err)
+		}
+		for _, damage := range []string{
+			"UPDATE account SET users = 7 WHERE id = 'child1'", "DELETE FROM api_key WHERE id = 'child2v1'",
+			"DELETE FROM outbox",
+		} {
+			if err := db.Exec(ctx, damage); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := db.Verify(ctx)
+		found := err.(interface{ Unwrap() []error }).Unwrap()
+		if len(found) < 12 {
+			t.Errorf("%d findings, want one for each event and two more:\n%v", len(found), err)
+		}
+		db.Close()
+	})
+}
