@@ -147,6 +147,10 @@ func TestForeignIDs(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	c := s.connect(t)
+	// Whose it is has just looked at it: what the server remembers is nobody else's.
+	if r := c.call(t, "GET", "/v2/managed_accounts/"+otherIDs["managed_accounts {id}"], s.keys["rival@example.net"], ""); r.StatusCode != 200 {
+		t.Fatalf("its own manager is answered %d", r.StatusCode)
+	}
 	asked := 0
 	for _, route := range httpapi.Routes {
 		key := s.app.OperatorToken

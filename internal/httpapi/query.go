@@ -34,7 +34,7 @@ func parseQuery(raw string) *query {
 	q := &query{asked: map[string]bool{}}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		q.refuse(tenant.Malformed, "/", "The query string is not well-formed.")
+		q.errs = append(q.errs, tenant.Refuse(tenant.Malformed, "The query string is not well-formed."))
 		values = url.Values{}
 	}
 	q.values = url.Values{}

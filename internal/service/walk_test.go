@@ -188,6 +188,7 @@ func TestWalks(t *testing.T) {
 				if rapid.IntRange(0, 3).Draw(t, "repeat") == 0 && p.page.Number > 2 {
 					again := *p
 					again.page.Number--
+					again.page.Retry = true
 					again.seen = nil
 					if repeated := again.next(t); !slices.Equal(repeated, rows) {
 						t.Fatalf("page %d had %q and then %q", again.page.Number-1, rows, repeated)

@@ -3,7 +3,9 @@ package service_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -15,6 +17,14 @@ import (
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
 )
+
+// TestMain makes the sequences of random tests fewer and longer: a world costs
+// more than a step. The command line still has the last word.
+func TestMain(m *testing.M) {
+	flag.Set("rapid.checks", "40")
+	flag.Set("rapid.steps", "60")
+	os.Exit(m.Run())
+}
 
 // clock is a time that stands still until it is moved.
 type clock struct {
