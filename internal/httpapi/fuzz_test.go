@@ -26,7 +26,7 @@ var wireQueries = []string{
 	"filter%5Bemail%5D%5Bcontains%5D=john&sort=-email", "filter[email][contains]=ab", "filter[email][eq]=x&filter[email][eq]=y", "filter[email]=x",
 	"filter[][]", "filter[status][eq]=all&include_cancelled_accounts=true", "filter[status][eq]=ALL", "sort=created_at", "sort=--email", "sort=",
 	"page[number]=0", "page[size]=0", "page[size]=-1", "page[size]=1000000000", "page[number]=9223372036854775808", "page[number]=1e3", "page[number]=+1",
-	"a;b", "a=%zz", "a=%00", "a=%ff", "filter[organization_name][eq]=%F0%9F%98%80", "include_groups=yes", "filter[user_status]=blocked&filter[email]=U",
+	"a;b", "a=%zz", "a=%00", "a=%ff", "=%ff", "%ff=a", "filter[organization_name][eq]=%F0%9F%98%80", "include_groups=yes", "filter[user_status]=blocked&filter[email]=U",
 	"filter[created_after]=1970-01-01 00:00:00 UTC&filter[created_before]=2026-01-03T00:00:00%2B00:00&sort=asc", "page[number]=1&page[number]=7&number=x",
 }
 
@@ -55,7 +55,8 @@ func FuzzQuery(f *testing.F) {
 			read(q, c)
 			err := q.done()
 			for _, refusal := range refusalsIn(err) {
-				if refusal.Parameter == "" || !utf8.ValidString(refusal.Parameter) || problems[refusal.Kind].code == "" {
+				// What has no name is said of the whole.
+				if !utf8.ValidString(refusal.Parameter) || problems[refusal.Kind].code == "" {
 					t.Errorf("refusal %+v", refusal)
 				}
 			}

@@ -194,6 +194,8 @@ func (s *Server) serve(route Route) http.Handler {
 func (s *Server) newCall(w http.ResponseWriter, r *http.Request) *call {
 	c := &call{Request: r, requestID: s.newRequestID(), header: w.Header()}
 	c.put("X-Request-Id", c.requestID)
+	// Most answers have a secret or somebody's address in them.
+	c.put("Cache-Control", "no-store")
 	return c
 }
 
@@ -254,7 +256,7 @@ func (s *Server) readBody(c *call) error {
 	if !strings.EqualFold(strings.TrimSpace(kind), "application/json") {
 		return tenant.RefuseParameter(tenant.MediaType, "Content-Type", "A request body must be application/json.")
 	}
-	if c.Header.Get("Content-Encoding") != "" {
+	if coding := c.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return tenant.RefuseParameter(tenant.MediaType, "Content-Encoding", "A request body may not be compressed.")
 	}
 	return nil

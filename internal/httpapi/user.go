@@ -94,6 +94,10 @@ func wireUser(u *service.User) api.OrganizationUser {
 // groupsReport streams every user with groups, as JSON or CSV. Accept chooses;
 // without a word from it, Content-Type does, for the vendor's text says so.
 func (s *Server) groupsReport(c *call) (any, error) {
+	if err := c.query().done(); err != nil {
+		return nil, err
+	}
+	c.put("Vary", "Accept")
 	accept := c.Header.Get("Accept")
 	if accept == "" || accept == "*/*" {
 		accept = c.Header.Get("Content-Type")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Status is what an account may do, as its worst cause has it.
@@ -123,10 +124,12 @@ func (a *Account) fields() []field {
 	}
 }
 
-// CheckName refuses a name that is empty, too long or not printable text.
+// CheckName refuses a name that is empty, too long or not visible text.
 func CheckName(field, name string) error {
 	switch {
-	case strings.TrimSpace(name) == "":
+	case name == "":
+		return RefuseField(Missing, field, "A name is required.")
+	case !strings.ContainsFunc(name, isVisible):
 		return RefuseField(Missing, field, "A name must have at least one visible character.")
 	case len(name) > MaxName:
 		return RefuseField(OutOfRange, field, fmt.Sprintf("A name may have at most %d bytes.", MaxName))
@@ -136,7 +139,13 @@ func CheckName(field, name string) error {
 	return nil
 }
 
-func isControl(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }
+func isVisible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
+
+// isControl holds for what moves the cursor, breaks lines, turns the direction of
+// the text around it, or stands for a character that was no UTF-8.
+func isControl(r rune) bool {
+	return unicode.IsControl(r) || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == unicode.ReplacementChar
+}
 
 // NewAccount is the Change that brings an account into the world, with its
 // owner and the owner's credentials. Number is given by the store.
