@@ -86,7 +86,7 @@ func (b *bench) contains(ctx context.Context) error {
 			}
 			var cold, again, like []time.Duration
 			var hits int64
-			for end := time.Now().Add(b.time / 2); len(cold) < 3 || time.Now().Before(end); {
+			for end := time.Now().Add(b.time / 4); len(cold) < 3 || time.Now().Before(end); {
 				for range rememberedTerms {
 					if _, _, err := ask(f.parameter, "zq"+strconv.FormatUint(fresh(), 36)); err != nil {
 						return err
@@ -105,7 +105,7 @@ func (b *bench) contains(ctx context.Context) error {
 					again = append(again, took)
 				}
 			}
-			for end := time.Now().Add(b.time / 5); len(like) < 2 || time.Now().Before(end); {
+			for end := time.Now().Add(b.time / 10); len(like) < 2 || time.Now().Before(end); {
 				took, n, err := searchLike(ctx, db, d.Account, f.name, term)
 				if err != nil {
 					return err

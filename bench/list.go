@@ -135,7 +135,7 @@ func (b *bench) listOne(ctx context.Context, d *data, server, bare *process, nam
 		// page before it, so that none of them continues anything.
 		length := min(200, pages/4)
 		begin := min(page, pages-length)
-		if i > 0 && (pages < 100 || begin < 20 || begin == last) {
+		if i > 0 && (pages < 100 || begin < 8 || begin == last) {
 			continue
 		}
 		last = begin
@@ -143,22 +143,25 @@ func (b *bench) listOne(ctx context.Context, d *data, server, bare *process, nam
 		for k := range max(length, 1) {
 			walk.requests = append(walk.requests, listRequest(d.Key, parameter, value, begin+k))
 		}
-		for k := range 8 {
-			jump.requests = append(jump.requests, listRequest(d.Key, parameter, value, max(begin-2-2*k, 1)))
+		for page := begin - 2; i > 0 && page > max(begin-18, 3); page -= 2 {
+			jump.requests = append(jump.requests, listRequest(d.Key, parameter, value, page))
+		}
+		if i == 0 {
+			jump.requests = walk.requests[:1]
 		}
 		places = append(places, jump, walk)
 	}
 	const rounds = 4
 	var bares sample
 	for range rounds {
-		s, err := baseline.run(ctx, b.time/5/rounds, always(getRequest(fmt.Sprintf("/%d", size), d.Key)))
+		s, err := baseline.run(ctx, b.time/10/rounds, always(getRequest(fmt.Sprintf("/%d", size), d.Key)))
 		if err != nil {
 			return err
 		}
 		bares.add(s)
 		for _, p := range places {
 			at := 0
-			s, err := clients.run(ctx, b.time/5/rounds, func(int) func() []byte {
+			s, err := clients.run(ctx, b.time/10/rounds, func(int) func() []byte {
 				return func() []byte {
 					at++
 					return p.requests[at%len(p.requests)]

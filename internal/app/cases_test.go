@@ -76,7 +76,6 @@ func archive(t *testing.T, path string) textFiles {
 
 // wireCase is one case file.
 type wireCase struct {
-	fact  string
 	kinds []string // the tenant.Kinds that it shows
 	seed  []byte   // nil is the usual one
 	set   func(*config.Config)
@@ -98,7 +97,7 @@ type step struct {
 func readCase(t *testing.T, path string) wireCase {
 	t.Helper()
 	a := archive(t, path)
-	c := wireCase{fact: a.comment}
+	var c wireCase
 	for line := range strings.Lines(a.comment) {
 		if kind, ok := strings.CutPrefix(line, "kind: "); ok {
 			c.kinds = append(c.kinds, strings.Fields(kind)...)

@@ -8,11 +8,14 @@ import (
 	"github.com/tenantry/tenantry/internal/tenant"
 )
 
+// retrievePrefix stands before the id of the account to retrieve.
+const retrievePrefix = "/v2/managed_accounts/"
+
 var accountRoutes = []Route{
 	{"ListManagedAccounts", "GET /v2/managed_accounts", "managed_accounts", (*Server).listAccounts},
 	{"CreateManagedAccount", "POST /v2/managed_accounts", "managed_accounts", (*Server).createAccount},
 	{"ListAllocatableGlobalOutboundChannels", "GET /v2/managed_accounts/allocatable_global_outbound_channels", "managed_accounts", (*Server).allocatableChannels},
-	{"RetrieveManagedAccount", "GET /v2/managed_accounts/{id}", "managed_accounts", (*Server).retrieveAccount},
+	{"RetrieveManagedAccount", "GET " + retrievePrefix + "{id}", "managed_accounts", (*Server).retrieveAccount},
 	{"UpdateManagedAccount", "PATCH /v2/managed_accounts/{id}", "managed_accounts", (*Server).updateAccount},
 	{"DisableManagedAccount", "POST /v2/managed_accounts/{id}/actions/disable", "managed_accounts", (*Server).disableAccount},
 	{"EnableManagedAccount", "POST /v2/managed_accounts/{id}/actions/enable", "managed_accounts", (*Server).enableAccount},

@@ -14,6 +14,7 @@ type limiter struct {
 	now      func() time.Time
 	interval time.Duration // between two requests at the average rate
 	burst    int64
+	limit    string // burst, as the header has it
 	seed     maphash.Seed
 	shards   [32]limiterShard
 }
@@ -31,7 +32,7 @@ func newLimiter(now func() time.Time, rate float64, burst int) *limiter {
 	if rate < 0 {
 		return nil
 	}
-	l := &limiter{now: now, interval: time.Duration(float64(time.Second) / rate), burst: int64(max(burst, 1)), seed: maphash.MakeSeed()}
+	l := &limiter{now: now, interval: time.Duration(float64(time.Second) / rate), burst: int64(max(burst, 1)), limit: strconv.Itoa(max(burst, 1)), seed: maphash.MakeSeed()}
 	for i := range l.shards {
 		l.shards[i].full = map[string]time.Time{}
 	}
@@ -40,9 +41,10 @@ func newLimiter(now func() time.Time, rate float64, burst int) *limiter {
 
 // verdict says whether a request may pass and what the headers tell of it.
 type verdict struct {
-	limited          bool
-	ok               bool
-	limit, remaining int64
+	limited   bool
+	ok        bool
+	limit     string // as the header has it
+	remaining int64
 	// reset is until all of the burst is there again, retry until the next request
 	// may pass.
 	reset, retry time.Duration
@@ -65,7 +67,7 @@ func (l *limiter) take(key string) verdict {
 	if limit := now.Add(window); full.After(limit) {
 		full = limit
 	}
-	v := verdict{limited: true, limit: l.burst}
+	v := verdict{limited: true, limit: l.limit}
 	next := full.Add(l.interval)
 	if wait := next.Sub(now) - window; wait > 0 {
 		v.reset, v.retry = full.Sub(now), wait
@@ -99,7 +101,7 @@ func (v verdict) write(c *call) {
 	if !v.limited {
 		return
 	}
-	c.put("X-Ratelimit-Limit", strconv.FormatInt(v.limit, 10))
+	c.put("X-Ratelimit-Limit", v.limit)
 	c.put("X-Ratelimit-Remaining", strconv.FormatInt(v.remaining, 10))
 	c.put("X-Ratelimit-Reset", strconv.FormatInt(int64(math.Ceil(v.reset.Seconds())), 10))
 	if !v.ok {

@@ -76,7 +76,7 @@ func TestLimiterDecides(t *testing.T) {
 			if v.ok == limited {
 				t.Fatalf("passed: %t, the oracle says %t", v.ok, !limited)
 			}
-			if v.limit != int64(state.Limit) || v.remaining != int64(state.Remaining) || v.reset != state.ResetAfter {
+			if v.limit != strconv.Itoa(state.Limit) || v.remaining != int64(state.Remaining) || v.reset != state.ResetAfter {
 				t.Fatalf("%+v, the oracle says limit %d, remaining %d, reset after %s", v, state.Limit, state.Remaining, state.ResetAfter)
 			}
 			if !v.ok && v.retry != state.RetryAfter {

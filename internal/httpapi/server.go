@@ -47,6 +47,7 @@ type Server struct {
 	db       *store.DB
 	log      *slog.Logger
 	mux      *http.ServeMux
+	retrieve http.Handler // of one managed account
 	maxBody  int64
 	keys     *limiter // requests, by key
 	failures *limiter // refused credentials, by address
@@ -95,7 +96,11 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 		idPrefix: db.Source().NewID()[:24],
 	}
 	for _, r := range Routes {
-		server.mux.Handle(r.Pattern, server.serve(r))
+		handler := server.serve(r)
+		server.mux.Handle(r.Pattern, handler)
+		if r.Pattern == "GET "+retrievePrefix+"{id}" {
+			server.retrieve = handler
+		}
 	}
 	server.mux.Handle("/", http.HandlerFunc(server.serveUnknown))
 	return server
@@ -147,6 +152,13 @@ func (c *call) put(key, value string) {
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The request that comes most often by far need not be looked for among all
+	// routes. An id in any other form goes the long way.
+	if id, ok := strings.CutPrefix(r.URL.Path, retrievePrefix); ok && r.Method == http.MethodGet && tenant.IsUUID(id) {
+		r.SetPathValue("id", id)
+		s.retrieve.ServeHTTP(w, r)
+		return
+	}
 	if unclean(r.URL.EscapedPath()) {
 		s.writeError(w, s.newCall(w, r), tenant.Refuse(tenant.NotFound, ""))
 		return
@@ -181,7 +193,7 @@ func (s *Server) serve(route Route) http.Handler {
 				s.writeError(w, c, errors.New("panic"))
 			}
 		}()
-		answer, err := s.answer(route, c)
+		answer, err := s.answer(route, w, c)
 		if err == nil {
 			err = s.write(w, c, answer)
 		}
@@ -194,12 +206,10 @@ func (s *Server) serve(route Route) http.Handler {
 func (s *Server) newCall(w http.ResponseWriter, r *http.Request) *call {
 	c := &call{Request: r, requestID: s.newRequestID(), header: w.Header()}
 	c.put("X-Request-Id", c.requestID)
-	// Most answers have a secret or somebody's address in them.
-	c.put("Cache-Control", "no-store")
 	return c
 }
 
-func (s *Server) answer(route Route, c *call) (any, error) {
+func (s *Server) answer(route Route, w http.ResponseWriter, c *call) (any, error) {
 	if err := s.authenticate(route, c); err != nil {
 		if tenant.IsKind(err, tenant.Unauthenticated) {
 			if verdict := s.failures.take(address(c.Request)); !verdict.ok {
@@ -218,7 +228,7 @@ func (s *Server) answer(route Route, c *call) (any, error) {
 	}
 	c.actor.RequestID = c.requestID
 	if c.ContentLength != 0 && c.Method != http.MethodGet && c.Method != http.MethodHead {
-		if err := s.readBody(c); err != nil {
+		if err := s.readBody(w, c); err != nil {
 			return nil, err
 		}
 	}
@@ -238,8 +248,14 @@ func (s *Server) authenticate(route Route, c *call) (err error) {
 	return err
 }
 
+// bodyTime is how long a request body may take.
+const bodyTime = 15 * time.Second
+
 // readBody takes the body in, up to the limit. An empty one may have any type.
-func (s *Server) readBody(c *call) error {
+func (s *Server) readBody(w http.ResponseWriter, c *call) error {
+	control := http.NewResponseController(w)
+	control.SetReadDeadline(time.Now().Add(bodyTime))
+	defer control.SetReadDeadline(time.Time{})
 	body, err := io.ReadAll(io.LimitReader(c.Body, s.maxBody+1))
 	if err != nil {
 		return tenant.Refuse(tenant.Malformed, "The request body could not be read.")
@@ -266,7 +282,9 @@ func (s *Server) write(w http.ResponseWriter, c *call, answer any) error {
 	switch answer := answer.(type) {
 	case encoded:
 		c.put("Content-Type", "application/json")
-		c.put("Content-Length", strconv.Itoa(len(answer)))
+		if len(answer) > 2000 { // net/http counts what fits into its buffer itself, for less
+			c.put("Content-Length", strconv.Itoa(len(answer)))
+		}
 		w.Write(answer)
 		return nil
 	case stream:
@@ -332,8 +350,6 @@ func (w *streamWriter) flush() error {
 	if !w.began {
 		w.began = true
 		w.w.Header().Set("Content-Type", w.contentType)
-		// The request has been read: its deadline must not end a long answer.
-		w.control.SetReadDeadline(time.Time{})
 	}
 	w.control.SetWriteDeadline(time.Now().Add(streamPause))
 	_, err := w.w.Write(w.buffer)

@@ -138,7 +138,7 @@ func (s *Service) createAccount(ctx context.Context, actor tenant.Actor, manager
 			if err != nil {
 				return nil, err
 			}
-			if taken {
+			if taken || made.Managing != nil && tenant.EmailKey(made.Managing.Email) == tenant.EmailKey(account.Email) {
 				return nil, tenant.RefuseField(tenant.Duplicate, "email", "Another account has this email address.")
 			}
 		case made.Managing != nil:

@@ -152,11 +152,17 @@ func (m *machine) anyRoot(t *rapid.T) *modelAccount {
 	return rapid.SampledFrom(m.roots).Draw(t, "root")
 }
 
-// any is an account, root or managed, or nil.
+// any is an account, root or managed. Half of the time it is one of few, so that
+// several things happen to the same.
 func (m *machine) any(t *rapid.T) *modelAccount {
 	all := slices.Clone(m.roots)
+	few := rapid.Bool().Draw(t, "few")
 	for _, r := range m.roots {
-		all = append(all, r.accounts...)
+		if few {
+			all = append(all, r.accounts[:min(1, len(r.accounts))]...)
+		} else {
+			all = append(all, r.accounts...)
+		}
 	}
 	return rapid.SampledFrom(all).Draw(t, "account")
 }
@@ -246,7 +252,11 @@ func (m *machine) compare(t *rapid.T, a *modelAccount, got *service.Account) {
 // alter changes an account as its manager, or as another one, who does not see
 // it.
 func (m *machine) alter(t *rapid.T, what string, act func(tenant.Actor, string) (*service.Account, error), refused func(*modelAccount) string, change func(*modelAccount) bool) {
-	root, target := m.anyRoot(t), m.any(t)
+	target := m.any(t)
+	root := target.manager
+	if root == nil || rapid.IntRange(0, 4).Draw(t, "somebody else") == 0 {
+		root = m.anyRoot(t)
+	}
 	actor := m.asManager(t, root)
 	if actor == nil {
 		return
@@ -627,7 +637,7 @@ func TestMachine(t *testing.T) {
 			})
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"create": m.create, "create another": m.create, "create a third": m.create,
+			"create": m.create, "create another": m.create,
 			"update": m.update, "disable": m.disable, "enable": m.enable, "set limit": m.setLimit,
 			"operate": m.operate, "people": m.people, "more people": m.people,
 			"keys": m.keys, "list": m.lists, "list users": m.listUsers, "retrieve": m.retrieve,

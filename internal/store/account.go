@@ -69,13 +69,9 @@ func (tx *Tx) AccountNumbers(managerID, email, name string) ([]int64, error) {
 }
 
 // EmailTaken reports whether an account of the manager's that is not cancelled
-// has the address, or the manager itself.
+// has the address.
 func (tx *Tx) EmailTaken(managerID, email string) (bool, error) {
-	n, err := tx.count("SELECT COUNT(*) FROM account WHERE id = $1 AND email_key = $2", managerID, tenant.EmailKey(email))
-	if err != nil || n > 0 {
-		return n > 0, err
-	}
-	n, err = tx.count("SELECT COUNT(*) FROM account WHERE manager_id = $1 AND email_key = $2 AND cancelled = FALSE",
+	n, err := tx.count("SELECT COUNT(*) FROM account WHERE manager_id = $1 AND email_key = $2 AND cancelled = FALSE",
 		managerID, tenant.EmailKey(email))
 	return n > 0, err
 }

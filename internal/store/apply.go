@@ -38,10 +38,8 @@ func (tx *Tx) Apply(change tenant.Change) error {
 			return fmt.Errorf("write the group: %w", err)
 		}
 	}
-	for _, d := range change.Keys {
-		if err := tx.applyKey(d); err != nil {
-			return fmt.Errorf("write the key: %w", err)
-		}
+	if err := tx.applyKeys(change.Keys); err != nil {
+		return fmt.Errorf("write the keys: %w", err)
 	}
 	for _, m := range change.Memberships {
 		if err := tx.applyMembership(change.AccountID, m); err != nil {

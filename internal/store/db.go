@@ -38,7 +38,7 @@ type DB struct {
 	log     *slog.Logger
 	write   *sql.DB
 	read    *sql.DB
-	readers chan *session
+	readers *sessions
 	jobs    chan *job
 	batch   int
 	broken  atomic.Pointer[error]
@@ -67,7 +67,7 @@ func Open(ctx context.Context, path string, o Options) (_ *DB, err error) {
 	}
 	db := &DB{
 		source: o.Source, log: o.Logger, batch: o.Batch,
-		readers: make(chan *session, o.Readers),
+		readers: newSessions(o.Readers),
 		jobs:    make(chan *job, 4*o.Batch),
 		stopped: make(chan struct{}),
 	}
@@ -101,7 +101,7 @@ func Open(ctx context.Context, path string, o Options) (_ *DB, err error) {
 		if err != nil {
 			return nil, err
 		}
-		db.readers <- s
+		db.readers.put(s)
 	}
 	go db.commitLoop(writer)
 	return db, nil
@@ -121,10 +121,7 @@ func (db *DB) Close() error {
 	close(db.jobs)
 	db.closing.Unlock()
 	<-db.stopped
-	for range cap(db.readers) {
-		s := <-db.readers
-		s.close()
-	}
+	db.readers.close()
 	return db.release()
 }
 
@@ -160,13 +157,11 @@ func (db *DB) Announce(listener func(ids []string)) { db.listeners = append(db.l
 
 // View runs fn on one unchanging snapshot of the database.
 func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
-	var s *session
-	select {
-	case s = <-db.readers:
-	case <-ctx.Done():
-		return ctx.Err()
+	s, err := db.readers.take(ctx)
+	if err != nil {
+		return err
 	}
-	defer func() { db.readers <- s }()
+	defer db.readers.put(s)
 	if err := s.run(beginRead); err != nil {
 		return fmt.Errorf("begin a read: %w", err)
 	}

@@ -54,8 +54,13 @@ func (db *DB) Plans(ctx context.Context) (map[string]string, error) {
 	if err := db.Update(ctx, explain); err != nil {
 		return nil, err
 	}
-	for range cap(db.readers) {
-		if err := db.View(ctx, explain); err != nil {
+	for range cap(db.readers.free) {
+		s, err := db.readers.take(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer db.readers.put(s)
+		if err := explain(&Tx{s: s}); err != nil {
 			return nil, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -52,6 +53,45 @@ func (s *session) run(query string) error {
 	}
 	_, err = stmt.Exec()
 	return err
+}
+
+// sessions are the readers that are free. The one used last is taken first, so
+// that little work warms few caches.
+type sessions struct {
+	free chan struct{} // as many as there are
+	mu   sync.Mutex
+	idle []*session
+}
+
+func newSessions(n int) *sessions { return &sessions{free: make(chan struct{}, n)} }
+
+func (p *sessions) take(ctx context.Context) (*session, error) {
+	select {
+	case <-p.free:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.idle) - 1
+	s := p.idle[last]
+	p.idle = p.idle[:last]
+	return s, nil
+}
+
+func (p *sessions) put(s *session) {
+	p.mu.Lock()
+	p.idle = append(p.idle, s)
+	p.mu.Unlock()
+	p.free <- struct{}{}
+}
+
+// close waits for the readers to come back, and closes them.
+func (p *sessions) close() {
+	for range cap(p.free) {
+		s, _ := p.take(context.Background()) // cannot end
+		s.close()
+	}
 }
 
 // Tx is one transaction: the only way to the rows.

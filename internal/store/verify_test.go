@@ -102,6 +102,7 @@ func TestVerifyNames(t *testing.T) {
 		{"DELETE FROM audit_entry WHERE account_id = 'child1'", "account child1 has no audit entry of its creation"},
 	} {
 		t.Run(test.damage, func(t *testing.T) {
+			t.Parallel()
 			dbtest.Each(t, func(t *testing.T, db *store.DB) {
 				ctx := t.Context()
 				if err := db.Update(ctx, sound); err != nil {
