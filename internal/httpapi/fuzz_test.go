@@ -150,6 +150,43 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// TestDecodeRefuses what readers of JSON do not agree on, and says where it is.
+func TestDecodeRefuses(t *testing.T) {
+	for body, want := range map[string]*tenant.Error{
+		`{"email":"a","email":"b"}`:  {Kind: tenant.BadJSON, Pointer: "/email"},
+		`{"x":1,"x":1}`:              {Kind: tenant.BadJSON, Pointer: "/x"},
+		`{"a/b~":1,"a/b~":1}`:        {Kind: tenant.BadJSON, Pointer: "/a~1b~0"},
+		`{"\u0061":1,"a":1}`:         {Kind: tenant.BadJSON, Pointer: "/a"},
+		`{"email":1}`:                {Kind: tenant.WrongType, Pointer: "/email"},
+		`{"rollup_billing":"true"}`:  {Kind: tenant.WrongType, Pointer: "/rollup_billing"},
+		`{"rollup_billing":1}`:       {Kind: tenant.WrongType, Pointer: "/rollup_billing"},
+		`[]`:                         {Kind: tenant.BadJSON, Pointer: "/"},
+		`null`:                       {Kind: tenant.BadJSON, Pointer: "/"},
+		`{} {}`:                      {Kind: tenant.BadJSON, Pointer: "/"},
+		`{"a":1,}`:                   {Kind: tenant.BadJSON, Pointer: "/"},
+		"\xef\xbb\xbf{}":             {Kind: tenant.BadJSON, Pointer: "/"},
+		"{\"email\":\"\xff\"}":       {Kind: tenant.BadEncoding, Pointer: "/"},
+		" ":                          {Kind: tenant.BadJSON, Pointer: "/"},
+		strings.Repeat("[", 100_000): {Kind: tenant.BadJSON, Pointer: "/"},
+	} {
+		var dst api.CreateManagedAccount
+		refusals := refusalsIn(decodeObject([]byte(body), &dst))
+		if len(refusals) != 1 || refusals[0].Kind != want.Kind || refusals[0].Pointer != want.Pointer {
+			t.Errorf("%.40s: %+v, want %+v", body, refusals, want)
+		}
+	}
+	var dst api.CreateManagedAccount
+	if errs := refusalsIn(decodeObject([]byte(`{"email":1,"password":2,"business_name":null}`), &dst)); len(errs) != 2 {
+		t.Errorf("two wrong fields: %v", errs)
+	}
+	var limit api.UpdateGlobalChannelLimit
+	for _, n := range []string{"1.0", "1e2", "9223372036854775808", `"1"`, "1e309"} {
+		if err := decodeObject([]byte(`{"channel_limit":`+n+`}`), &limit); !tenant.IsKind(err, tenant.WrongType) {
+			t.Errorf("%s: %v", n, err)
+		}
+	}
+}
+
 // cased reports whether a field of dst stands in the body in another case.
 func cased(body []byte, dst any) bool {
 	var fields map[string]json.RawMessage
@@ -204,6 +241,9 @@ func FuzzCell(f *testing.F) {
 		}
 		if err != nil || len(fields) != 2 {
 			t.Fatalf("%q reads as %q, %v", row, fields, err)
+		}
+		if strings.ContainsAny(a, ",\"\r\n") && row[0] != '"' {
+			t.Errorf("%q is not quoted: %q", a, row)
 		}
 		for i, cell := range []string{a, b} {
 			got := fields[i]

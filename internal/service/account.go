@@ -111,15 +111,11 @@ func (s *Service) createAccount(ctx context.Context, actor tenant.Actor, manager
 		}
 		made.Managing = nil
 		if managerID != "" {
-			var err error
-			if made.Managing, err = tx.Account(managerID); err != nil {
-				return nil, err
-			}
-			manager, err := tx.Manager(managerID)
+			managing, manager, err := tx.Managing(managerID)
 			if err != nil {
 				return nil, err
 			}
-			if made.Managing == nil || manager == nil || !manager.Approved {
+			if made.Managing = managing; manager == nil || !manager.Approved {
 				return nil, tenant.RefuseParameter(tenant.Forbidden, "Authorization", "")
 			}
 			// The manager may have been stopped since it was let in.

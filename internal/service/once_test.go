@@ -84,12 +84,19 @@ func TestOnce(t *testing.T) {
 		t.Run("lost twice", func(t *testing.T) {
 			// The answer to the first retry is lost too: the second gets the same.
 			b := body()
-			a := must(service.Once{Request: "r", Body: b})
+			must(service.Once{Request: "r", Body: b})
 			must(service.Once{Request: "r", Body: b}) // an equal one, whose answer came
-			_ = a
 			b1 := must(service.Once{Request: "r", Body: b, Try: 1})
 			if b2 := must(service.Once{Request: "r", Body: b, Try: 2}); b2 != b1 {
 				t.Errorf("one request took two accounts, %s and %s", b1, b2)
+			}
+			// Nor does it take one that was made in between.
+			c1 := must(service.Once{Request: "r", Body: body()})
+			again := fmt.Append(nil, serial)
+			must(service.Once{Request: "r", Body: again, Try: 1})
+			must(service.Once{Request: "r", Body: again})
+			if c2 := must(service.Once{Request: "r", Body: again, Try: 2}); c2 != c1 {
+				t.Errorf("the second retry got %s, the first %s", c2, c1)
 			}
 		})
 

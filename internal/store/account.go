@@ -117,6 +117,32 @@ func (tx *Tx) manager(accountID string) (*tenant.Manager, error) {
 		FROM manager WHERE account_id = $1`+tx.locking(), accountID)
 }
 
+// Managing is a manager's account with its row as a manager, in one query; both
+// are nil for an account that does not exist or never was one.
+func (tx *Tx) Managing(id string) (*tenant.Account, *tenant.Manager, error) {
+	type both struct {
+		account tenant.Account
+		manager tenant.Manager
+	}
+	found, err := one(tx, func(row scanner, b *both) error {
+		m := &b.manager
+		return scanAccount(prefixed{row, []any{&m.AccountID, &m.Approved, &m.ChannelPool, &m.ChannelsAllocated, &m.Accounts, &m.Revision}}, &b.account)
+	}, `SELECT m.account_id, m.approved, m.channel_pool, m.channels_allocated, m.accounts, m.revision, `+accountColumns+`
+		FROM account a JOIN manager m ON m.account_id = a.id WHERE a.id = $1`+tx.locking(), id)
+	if err != nil || found == nil {
+		return nil, nil, err
+	}
+	return &found.account, &found.manager, nil
+}
+
+// prefixed is a row that begins with columns for somebody else.
+type prefixed struct {
+	scanner
+	first []any
+}
+
+func (p prefixed) Scan(dest ...any) error { return p.scanner.Scan(append(p.first, dest...)...) }
+
 // locking ends a query for rows that the transaction is going to change.
 func (tx *Tx) locking() string {
 	if tx.write {

@@ -140,7 +140,7 @@ func (tx *Tx) auditSearch(accountID string, most int64, holds func(at int64) boo
 // order.
 func (tx *Tx) AuditEntries(accountID string, first, last int64) ([]AuditEntry, error) {
 	return all(tx, func(row scanner, e *AuditEntry) error {
-		var changes []byte
+		var changes string
 		var created int64
 		err := row.Scan(&e.ID, &e.AccountID, &e.Number, &e.UserID, &e.CredentialID, &e.MadeBy, &e.Event,
 			&e.ResourceType, &e.ResourceID, &changes, &e.RequestID, &created)
@@ -149,7 +149,7 @@ func (tx *Tx) AuditEntries(accountID string, first, last int64) ([]AuditEntry, e
 		}
 		e.CreatedAt = fromMicros(created)
 		e.Changes = nil
-		return json.Unmarshal(changes, &e.Changes)
+		return json.Unmarshal([]byte(changes), &e.Changes)
 	}, `SELECT id, account_id, number, actor_user_id, credential_id, made_by, event, resource_type, resource_id,
 		changes, request_id, created_at FROM audit_entry
 		WHERE account_id = $1 AND number >= $2 AND number <= $3 ORDER BY number`, accountID, first, last)

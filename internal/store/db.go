@@ -162,7 +162,7 @@ func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
 		return err
 	}
 	defer db.readers.put(s)
-	if err := s.run(beginRead); err != nil {
+	if _, err := s.run(beginRead); err != nil {
 		return fmt.Errorf("begin a read: %w", err)
 	}
 	defer s.run(commit)
@@ -264,7 +264,7 @@ func (db *DB) tryBatch(s *session, batch []*job) error {
 }
 
 func (db *DB) runBatch(s *session, batch []*job, savepoints bool) (again bool, err error) {
-	if err := s.run(beginWrite); err != nil {
+	if _, err := s.run(beginWrite); err != nil {
 		return false, err
 	}
 	defer func() {
@@ -277,7 +277,7 @@ func (db *DB) runBatch(s *session, batch []*job, savepoints bool) (again bool, e
 			continue
 		}
 		if savepoints {
-			if err := s.run(savepoint); err != nil {
+			if _, err := s.run(savepoint); err != nil {
 				return false, err
 			}
 		}
@@ -291,17 +291,18 @@ func (db *DB) runBatch(s *session, batch []*job, savepoints bool) (again bool, e
 		case j.err != nil && savepoints:
 			// A failed statement may have undone the whole transaction: then there is
 			// no savepoint to go back to, and the batch is lost.
-			if err := s.run(rollbackOne); err != nil {
+			if _, err := s.run(rollbackOne); err != nil {
 				return false, j.err
 			}
 		}
 		if savepoints {
-			if err := s.run(release); err != nil {
+			if _, err := s.run(release); err != nil {
 				return false, err
 			}
 		}
 	}
-	return false, s.run(commit)
+	_, err = s.run(commit)
+	return false, err
 }
 
 func (j *job) run() (err error) {

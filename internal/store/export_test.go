@@ -23,7 +23,10 @@ func (tx *Tx) Int(query string, args ...any) (int64, error) { return tx.count(qu
 
 // Unchecked switches the CHECK constraints of the writer off or on.
 func (db *DB) Unchecked(ctx context.Context, off bool) error {
-	return db.Update(ctx, func(tx *Tx) error { return tx.s.run(fmt.Sprintf("PRAGMA ignore_check_constraints = %t", off)) })
+	return db.Update(ctx, func(tx *Tx) error {
+		_, err := tx.s.run(fmt.Sprintf("PRAGMA ignore_check_constraints = %t", off))
+		return err
+	})
 }
 
 var placeholder = regexp.MustCompile(`\$(\d+)`)

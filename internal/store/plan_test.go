@@ -37,7 +37,9 @@ var reads = map[string]func(tx *store.Tx){
 		// 1 of 2 accounts known, at a revision before the last: both statements run.
 		tx.AccountDirectory("", 1, 0, func(directory.Entry) error { return nil })
 	},
-	"Manager": func(tx *store.Tx) { tx.Manager("m") },
+	"Manager":  func(tx *store.Tx) { tx.Manager("m") },
+	"Managing": func(tx *store.Tx) { tx.Managing("m") },
+	"Managing": func(tx *store.Tx) { tx.Managing("m") },
 
 	"UserByID":      func(tx *store.Tx) { tx.UserByID("u") },
 	"User":          func(tx *store.Tx) { tx.User("a", "u", "id") },

@@ -2,58 +2,12 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/tenantry/tenantry/internal/tenant"
 )
-
-// session is one connection with the statements it has prepared.
-type session struct {
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
-}
-
-func newSession(ctx context.Context, db *sql.DB) (*session, error) {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &session{conn, map[string]*sql.Stmt{}}, nil
-}
-
-func (s *session) close() {
-	for _, stmt := range s.stmts {
-		stmt.Close()
-	}
-	s.conn.Close()
-}
-
-// prepare keeps every statement: their texts are constants of this package.
-// Queries run to their end whatever becomes of the caller; they are all short.
-func (s *session) prepare(query string) (*sql.Stmt, error) {
-	if stmt := s.stmts[query]; stmt != nil {
-		return stmt, nil
-	}
-	stmt, err := s.conn.PrepareContext(context.Background(), bind(query))
-	if err != nil {
-		return nil, err
-	}
-	s.stmts[query] = stmt
-	return stmt, nil
-}
-
-func (s *session) run(query string) error {
-	stmt, err := s.prepare(query)
-	if err != nil {
-		return err
-	}
-	_, err = stmt.Exec()
-	return err
-}
 
 // sessions are the readers that are free. The one used last is taken first, so
 // that little work warms few caches.
@@ -109,15 +63,7 @@ func (tx *Tx) Now() time.Time { return tx.now }
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) {
 	tx.wrote = true
-	stmt, err := tx.s.prepare(query)
-	if err != nil {
-		return 0, err
-	}
-	result, err := stmt.Exec(args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+	return tx.s.run(query, args...)
 }
 
 func (tx *Tx) count(query string, args ...any) (int64, error) {
@@ -128,47 +74,29 @@ func (tx *Tx) count(query string, args ...any) (int64, error) {
 	return *n, nil
 }
 
-type scanner interface{ Scan(dest ...any) error }
-
 // one reads a row, or nil when there is none.
 func one[T any](tx *Tx, scan func(scanner, *T) error, query string, args ...any) (*T, error) {
-	tx.wrote = tx.wrote || !strings.HasPrefix(query, "SELECT")
-	stmt, err := tx.s.prepare(query)
-	if err != nil {
-		return nil, err
-	}
-	var value T
-	if err := scan(stmt.QueryRow(args...), &value); err != nil {
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil, nil
+	var found *T
+	err := each(tx, scan, func(v *T) error {
+		if found == nil {
+			value := *v
+			found = &value
 		}
-		return nil, err
-	}
-	return &value, nil
+		return nil
+	}, query, args...)
+	return found, err
 }
 
 // each calls fn with every row in turn; the value is overwritten by the next.
 func each[T any](tx *Tx, scan func(scanner, *T) error, fn func(*T) error, query string, args ...any) error {
 	tx.wrote = tx.wrote || !strings.HasPrefix(query, "SELECT")
-	stmt, err := tx.s.prepare(query)
-	if err != nil {
-		return err
-	}
-	rows, err := stmt.Query(args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
 	var value T
-	for rows.Next() {
-		if err := scan(rows, &value); err != nil {
+	return tx.s.query(query, args, func(row scanner) error {
+		if err := scan(row, &value); err != nil {
 			return err
 		}
-		if err := fn(&value); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+		return fn(&value)
+	})
 }
 
 // all reads every row; the result is never nil.

@@ -1,8 +1,6 @@
 package store
 
 import (
-	"bytes"
-	"database/sql"
 	"strings"
 	"time"
 
@@ -88,29 +86,17 @@ func (tx *Tx) UserDirectory(accountID string, users, revision int64, entry func(
 // is the one query that reads millions of rows.
 func (tx *Tx) UsersAfter(accountID string, after int64, limit int, fn func(*tenant.User) error) error {
 	user := tenant.User{AccountID: accountID}
-	return each(tx, scanText, func(row *[]byte) error {
+	return each(tx, scanText, func(row *string) error {
 		f := packedFields{*row}
-		user.Number, user.ID = f.number(), string(f.text())
-		user.Status = reportStatus(f.text())
+		user.Number, user.ID = f.number(), f.text()
+		user.Status = tenant.UserStatus(f.text())
 		user.BypassesSSO = f.number() == 1
 		user.LastSignInAt, user.CreatedAt = fromMicros(f.number()), fromMicros(f.number())
-		user.Email = string(f.rest)
+		user.Email = f.rest
 		return fn(&user)
 	}, `SELECT concat_ws(' ', u.number, u.id, u.user_status, CASE WHEN u.bypasses_sso THEN 1 ELSE 0 END,
 		u.last_sign_in_at, u.created_at, u.email) FROM organization_user u
 		WHERE u.account_id = $1 AND u.number > $2 AND u.removed = FALSE ORDER BY u.number LIMIT $3`, accountID, after, limit)
-}
-
-// reportStatus is the status without making a string for each user.
-func reportStatus(text []byte) tenant.UserStatus {
-	switch tenant.UserStatus(text) {
-	case tenant.UserEnabled:
-		return tenant.UserEnabled
-	case tenant.UserDisabled:
-		return tenant.UserDisabled
-	default:
-		return tenant.UserBlocked
-	}
 }
 
 // Member is one membership as the report reads it.
@@ -124,9 +110,9 @@ type Member struct {
 // reason as those of UsersAfter.
 func (tx *Tx) Members(accountID string, after, last int64, fn func(*Member) error) error {
 	var m Member
-	return each(tx, scanText, func(all *[]byte) error {
+	return each(tx, scanText, func(all *string) error {
 		for f := (packedFields{*all}); len(f.rest) > 0; {
-			m.UserNumber, m.GroupID = f.number(), string(f.text())
+			m.UserNumber, m.GroupID = f.number(), f.text()
 			if err := fn(&m); err != nil {
 				return err
 			}
@@ -136,26 +122,21 @@ func (tx *Tx) Members(accountID string, after, last int64, fn func(*Member) erro
 		FROM membership WHERE account_id = $1 AND user_number > $2 AND user_number <= $3 ORDER BY user_number) chunk`, accountID, after, last)
 }
 
-// scanText reads a text that is good until the next row.
-func scanText(row scanner, text *[]byte) error {
-	if rows, ok := row.(*sql.Rows); ok {
-		return rows.Scan((*sql.RawBytes)(text))
-	}
-	return row.Scan(text)
-}
+func scanText(row scanner, text *string) error { return row.Scan(text) }
 
 // packedFields are fields with one space between them.
-type packedFields struct{ rest []byte }
+type packedFields struct{ rest string }
 
-func (f *packedFields) text() []byte {
-	field, rest, _ := bytes.Cut(f.rest, []byte{' '})
+func (f *packedFields) text() string {
+	field, rest, _ := strings.Cut(f.rest, " ")
 	f.rest = rest
 	return field
 }
 
 func (f *packedFields) number() (n int64) {
-	for _, digit := range f.text() {
-		n = n*10 + int64(digit-'0')
+	text := f.text()
+	for i := range len(text) {
+		n = n*10 + int64(text[i]-'0')
 	}
 	return n
 }
