@@ -39,7 +39,6 @@ var reads = map[string]func(tx *store.Tx){
 	},
 	"Manager":  func(tx *store.Tx) { tx.Manager("m") },
 	"Managing": func(tx *store.Tx) { tx.Managing("m") },
-	"Managing": func(tx *store.Tx) { tx.Managing("m") },
 
 	"UserByID":      func(tx *store.Tx) { tx.UserByID("u") },
 	"User":          func(tx *store.Tx) { tx.User("a", "u", "id") },

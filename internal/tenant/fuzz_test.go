@@ -99,7 +99,9 @@ func FuzzName(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string) {
 		err := CheckName("business_name", name)
 		visible := func(r rune) bool { return unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.P, unicode.S) }
-		turns := func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) && r != 0x61c && r != 0x200e && r != 0x200f }
+		turns := func(r rune) bool {
+			return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) && r != 0x61c && r != 0x200e && r != 0x200f
+		}
 		bad := !strings.ContainsFunc(name, visible) || len(name) > MaxName || !utf8.ValidString(name) || strings.ContainsRune(name, utf8.RuneError) || strings.ContainsFunc(name, turns)
 		if bad != (err != nil) {
 			t.Errorf("%q: %v", name, err)
