@@ -127,8 +127,8 @@ func (tx *Tx) Managing(id string) (*tenant.Account, *tenant.Manager, error) {
 	found, err := one(tx, func(row scanner, b *both) error {
 		m := &b.manager
 		return scanAccount(prefixed{row, []any{&m.AccountID, &m.Approved, &m.ChannelPool, &m.ChannelsAllocated, &m.Accounts, &m.Revision}}, &b.account)
-	}, `SELECT m.account_id, m.approved, m.channel_pool, m.channels_allocated, m.accounts, m.revision, `+accountColumns+`
-		FROM account a JOIN manager m ON m.account_id = a.id WHERE a.id = $1`+tx.locking(), id)
+	}, `SELECT manager.account_id, approved, channel_pool, channels_allocated, accounts, manager.revision, `+accountColumns+`
+		FROM account a JOIN manager ON manager.account_id = a.id WHERE a.id = $1`+tx.locking(), id)
 	if err != nil || found == nil {
 		return nil, nil, err
 	}
