@@ -2,6 +2,8 @@ package client
 
 import (
 	"cmp"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -21,10 +23,8 @@ type Client struct {
 	Balance           *Balances
 	AuditEvents       *AuditEvents
 
-	base      string
-	key       string
-	v1User    string
-	v1Token   string
+	// secrets is a function because no verb of fmt looks behind one.
+	secrets   func() *secrets
 	http      *http.Client
 	timeout   time.Duration
 	retries   int
@@ -32,27 +32,31 @@ type Client struct {
 	userAgent string
 }
 
+// secrets are what must not be printed; base may have a password in it.
+type secrets struct{ base, key, v1User, v1Token string }
+
 // Option changes a Client.
 type Option func(*Client)
 
-// WithKey sets the V2 key; without, it is TELNYX_API_KEY.
-func WithKey(key string) Option { return func(c *Client) { c.key = key } }
+// WithKey sets the V2 key; without, it is TELNYX_API_KEY. Space around it is cut.
+func WithKey(key string) Option { return func(c *Client) { c.secrets().key = key } }
 
 // WithV1 sets V1 credentials, which are then sent instead of a key.
 func WithV1(user, token string) Option {
-	return func(c *Client) { c.v1User, c.v1Token = user, token }
+	return func(c *Client) { c.secrets().v1User, c.secrets().v1Token = user, token }
 }
 
 // WithBaseURL sets the address of the API, "/v2" included; without, it is
 // TELNYX_BASE_URL or else DefaultBaseURL.
-func WithBaseURL(base string) Option { return func(c *Client) { c.base = base } }
+func WithBaseURL(base string) Option { return func(c *Client) { c.secrets().base = base } }
 
 // WithHTTPClient sets what sends the requests; without, it is a client that all
-// Clients share and that keeps up to 64 connections to a server open.
+// Clients share and that keeps up to 64 connections to a server open. Redirects
+// are followed only if h has a CheckRedirect.
 func WithHTTPClient(h *http.Client) Option { return func(c *Client) { c.http = h } }
 
 // WithTimeout bounds each try of a request; the default is a minute, 0 is no
-// bound. For a streamed report it is the time until the answer begins.
+// bound. Of a streamed report it bounds each wait for more, not the whole.
 func WithTimeout(d time.Duration) Option { return func(c *Client) { c.timeout = d } }
 
 // WithRetries sets how often a request that failed for a reason that may pass is
@@ -80,15 +84,13 @@ var shared = sync.OnceValue(func() *http.Client {
 
 // New makes a client from the environment and the options, which win.
 func New(options ...Option) *Client {
-	c := &Client{
-		base: cmp.Or(os.Getenv("TELNYX_BASE_URL"), DefaultBaseURL), key: os.Getenv("TELNYX_API_KEY"),
-		timeout: time.Minute, retries: 2, userAgent: "tenantry-go",
-	}
+	s := &secrets{base: cmp.Or(os.Getenv("TELNYX_BASE_URL"), DefaultBaseURL), key: os.Getenv("TELNYX_API_KEY")}
+	c := &Client{secrets: func() *secrets { return s }, timeout: time.Minute, retries: 2, userAgent: "tenantry-go"}
 	for _, option := range options {
 		option(c)
 	}
-	c.base = strings.TrimRight(c.base, "/")
-	c.key = strings.TrimSpace(c.key) // a key out of a file often has a line break
+	s.base = strings.TrimRight(s.base, "/")
+	s.key = strings.TrimSpace(s.key) // a key out of a file often has a line break
 	if c.http == nil {
 		c.http = shared()
 	}
@@ -107,18 +109,18 @@ func New(options ...Option) *Client {
 }
 
 // BaseURL is the address of the API, without a slash at the end.
-func (c *Client) BaseURL() string { return c.base }
+func (c *Client) BaseURL() string { return c.secrets().base }
 
 // String names the server and never a secret.
 func (c Client) String() string {
-	if base, err := url.Parse(c.base); err == nil && base.Host != "" {
+	if base, err := url.Parse(c.secrets().base); err == nil && base.Host != "" {
 		return "client of " + base.Redacted()
 	}
 	return "client"
 }
 
-// GoString is String, so that no verb of fmt shows the key.
-func (c Client) GoString() string { return c.String() }
+// Format is String for every verb of fmt.
+func (c Client) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
 
 // LogValue is String for slog.
 func (c Client) LogValue() slog.Value { return slog.StringValue(c.String()) }

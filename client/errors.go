@@ -28,12 +28,13 @@ var (
 	ErrTimeout          = errors.New("timed out")                   // nothing was answered in time, or 408
 )
 
-// Error is why a call failed: a refusal by the server or, with StatusCode 0, no
-// answer at all.
+// Error is why a call failed: a refusal by the server, no whole answer (then
+// StatusCode is 0), or an answer that is none of the API's (then it is 200). What
+// cannot be sent, such as an empty id, is an error of another type.
 type Error struct {
 	// Operation is what was tried, such as "create managed account".
 	Operation string
-	// StatusCode is the HTTP status, 0 when there was no answer.
+	// StatusCode is the HTTP status, 0 when there was no whole answer.
 	StatusCode int
 	// Errors says what was wrong; empty when the answer was not the API's.
 	Errors []api.Error

@@ -20,10 +20,11 @@ type Fields struct {
 }
 
 // answer is the whole text, shared by all objects in it, and split when somebody
-// asks.
-type answer struct {
-	text []byte
+// asks. It is behind two pointers, where no verb of fmt finds it.
+type answer struct{ *text }
 
+type text struct {
+	whole   []byte
 	split   sync.Once
 	objects []map[string]json.RawMessage
 	err     error
@@ -38,12 +39,12 @@ func (f Fields) Field(name string, into any) (bool, error) {
 	f.raw.split.Do(func() {
 		if f.at >= 0 {
 			var list struct{ Data []map[string]json.RawMessage }
-			f.raw.err = json.Unmarshal(f.raw.text, &list)
+			f.raw.err = json.Unmarshal(f.raw.whole, &list)
 			f.raw.objects = list.Data
 			return
 		}
 		var one struct{ Data map[string]json.RawMessage }
-		f.raw.err = json.Unmarshal(f.raw.text, &one)
+		f.raw.err = json.Unmarshal(f.raw.whole, &one)
 		f.raw.objects = []map[string]json.RawMessage{one.Data}
 	})
 	if f.raw.err != nil {
@@ -63,9 +64,9 @@ type single[T any] struct {
 	Data T `json:"data"`
 }
 
-func (s *single[T]) keep(text []byte) {
+func (s *single[T]) keep(whole []byte) {
 	if k, ok := any(&s.Data).(interface{ keep(*answer, int) }); ok {
-		k.keep(&answer{text: text}, -1)
+		k.keep(&answer{&text{whole: whole}}, -1)
 	}
 }
 
@@ -78,8 +79,8 @@ type Page[T any] struct {
 	next   func(context.Context, int64) (*Page[T], error)
 }
 
-func (p *Page[T]) keep(text []byte) {
-	raw := &answer{text: text}
+func (p *Page[T]) keep(whole []byte) {
+	raw := &answer{&text{whole: whole}}
 	for i := range p.Data {
 		if k, ok := any(&p.Data[i]).(interface{ keep(*answer, int) }); ok {
 			k.keep(raw, i)

@@ -75,7 +75,7 @@ func (c *Client) send(ctx context.Context, r request) (*reply, error) {
 			return nil, fmt.Errorf("%s: %w", r.operation, err)
 		}
 	}
-	target := c.base + r.path
+	target := c.secrets().base + r.path
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
 	}
@@ -130,10 +130,10 @@ func (c *Client) try(ctx context.Context, r request, target string, body []byte,
 		return nil, nil, fmt.Errorf("%s: the base URL (TELNYX_BASE_URL) has to be like %s", r.operation, DefaultBaseURL)
 	}
 	header := request.Header
-	if c.v1Token != "" {
-		header["X-Api-User"], header["X-Api-Token"] = []string{c.v1User}, []string{c.v1Token}
-	} else if c.key != "" {
-		header["Authorization"] = []string{"Bearer " + c.key}
+	if s := c.secrets(); s.v1Token != "" {
+		header["X-Api-User"], header["X-Api-Token"] = []string{s.v1User}, []string{s.v1Token}
+	} else if s.key != "" {
+		header["Authorization"] = []string{"Bearer " + s.key}
 	}
 	header["User-Agent"] = []string{c.userAgent}
 	header["Accept"] = []string{r.accept}
@@ -274,8 +274,7 @@ func asked(header http.Header) (time.Duration, bool) {
 	if s, err := strconv.ParseFloat(after, 64); err == nil && s >= 0 && s < most {
 		return time.Duration(s * float64(time.Second)), true
 	}
-	if at, err := http.ParseTime(after); err == nil {
-		return max(0, time.Until(at)), true
-	}
-	return 0, false
+	at, err := http.ParseTime(after)
+	pause := time.Until(at)
+	return max(0, pause), err == nil && pause > 0
 }

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/tenantry/tenantry/api"
 )
@@ -120,7 +121,7 @@ func (s *OrganizationUsers) GroupsReportRows(ctx context.Context) iter.Seq2[Grou
 		rows.ReuseRecord = true
 		head, err := rows.Read()
 		if err == io.EOF || err == nil && !slices.Equal(head, reportColumns) {
-			err = fmt.Errorf("the columns are %q, not %q", head, reportColumns)
+			err = fmt.Errorf("it does not begin with %s", strings.Join(reportColumns, ","))
 		}
 		for err == nil {
 			var cells []string

@@ -103,7 +103,6 @@ func serve() error {
 
 // side is one way to do a call.
 type side struct {
-	name string
 	call func(context.Context) error
 
 	wall, cpu, allocations, bytes []float64 // per call, one of each round

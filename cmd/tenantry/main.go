@@ -4,8 +4,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -15,38 +16,32 @@ import (
 )
 
 type program struct {
-	Serve    app.ServeCommand `cmd:"" help:"Run the server."`
-	Dev      app.DevCommand   `cmd:"" help:"Run a fresh stand-in for development and print its keys."`
-	Operator cli.Operator     `cmd:"" help:"Operate a server: approve managers, block and cancel accounts, manage users."`
-	Version  app.Version      `cmd:"" help:"Print the version."`
+	Serve   app.ServeCommand   `cmd:"" group:"Run a server:" help:"Run the server."`
+	Dev     app.DevCommand     `cmd:"" group:"Run a server:" help:"Run a fresh stand-in for development and print its keys."`
+	Migrate app.MigrateCommand `cmd:"" group:"Run a server:" help:"Bring a database to the schema of this program."`
+
+	Accounts cli.Accounts `cmd:"" group:"Call a server:" help:"List, create and change managed accounts."`
+	Channels cli.Channels `cmd:"" group:"Call a server:" help:"Show and hand out outbound channels."`
+	Users    cli.Users    `cmd:"" group:"Call a server:" help:"List and remove the users of an organization."`
+	Balance  cli.Balance  `cmd:"" group:"Call a server:" help:"Show the balance of the key's own account."`
+
+	Operator cli.Operator `cmd:"" group:"Run a server:" help:"Operate a server: approve managers, block and cancel accounts, manage users."`
+
+	Profile    cli.Profile    `cmd:"" group:"Set up:" help:"Keep servers and keys under names."`
+	Doctor     cli.Doctor     `cmd:"" group:"Set up:" help:"Say what is wrong with the set-up, and what to do about it."`
+	Completion cli.Completion `cmd:"" group:"Set up:" help:"Print completion for a shell."`
+	Version    cli.Version    `cmd:"" group:"Set up:" help:"Print the version."`
+	Complete   cli.Complete   `cmd:"" name:"__complete" hidden:""`
 }
 
 func main() { os.Exit(run()) }
 
-// run returns the exit code: 0 done, 1 refused or failed, 2 wrong usage.
 func run() int {
-	var p program
-	parser, err := kong.New(&p,
-		kong.Name("tenantry"),
-		kong.Description("An account-management server for communications platforms. It works with Telnyx SDKs."),
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	return cli.Main(ctx, &program{}, os.Args[1:], cli.Standard(),
+		kong.Description("An account-management server for communications platforms, and its command line. It works with Telnyx SDKs, and the commands with Telnyx."),
 		kong.Configuration(config.File),
-		kong.BindTo(context.Background(), (*context.Context)(nil)),
-		kong.Bind(&p.Operator),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.WithHyphenPrefixedParameters(true), // --rate-limit -1
 	)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "tenantry:", err)
-		return 2
-	}
-	command, err := parser.Parse(os.Args[1:])
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "tenantry: %v\nTry: tenantry --help\n", err)
-		return 2
-	}
-	if err := command.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "tenantry:", err)
-		return 1
-	}
-	return 0
 }

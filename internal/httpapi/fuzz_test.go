@@ -223,7 +223,7 @@ func FuzzAccept(f *testing.F) {
 }
 
 var cells = []string{
-	"", "Engineering, Sales", "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n", " =1", "\u00a0=1", "＝1", `a"b`, "a\r\nb", "'", " ", "user@example.com", "\ufeff=1", "\u200b=1", "﹦1",
+	"", "Engineering, Sales", "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n", " =1", "\u00a0=1", "＝1", `a"b`, "a\r\nb", "a\rb", "'", " ", "user@example.com", "\ufeff=1", "\u200b=1", "﹦1",
 }
 
 func FuzzCell(f *testing.F) {

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/internal/auth"
@@ -168,5 +167,3 @@ func check(t testing.TB, what string, answer *httptest.ResponseRecorder) {
 	t.Helper()
 	checkAnswer(t, what, answer.Result(), answer.Body.Bytes())
 }
-
-var someTime = time.Date(2018, 2, 2, 22, 25, 27, 521_000_000, time.UTC)

@@ -94,7 +94,9 @@ func TestOnce(t *testing.T) {
 			c1 := must(service.Once{Request: "r", Body: body()})
 			again := fmt.Append(nil, serial)
 			must(service.Once{Request: "r", Body: again, Try: 1})
+			w.clock.Move(time.Second)
 			must(service.Once{Request: "r", Body: again})
+			w.clock.Move(time.Second)
 			if c2 := must(service.Once{Request: "r", Body: again, Try: 2}); c2 != c1 {
 				t.Errorf("the second retry got %s, the first %s", c2, c1)
 			}

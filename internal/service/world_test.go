@@ -164,19 +164,6 @@ func (w *world) user(t fatal, accountID string, in service.NewUser) (service.Use
 	return made, secret
 }
 
-func (w *world) group(t fatal, accountID, name string, permissions ...string) tenant.Group {
-	t.Helper()
-	var made tenant.Group
-	_, err := w.CreateGroup(w.ctx, operator, accountID, "", name, permissions, once(), func(g *tenant.Group) ([]byte, error) {
-		made = *g
-		return nil, nil
-	})
-	if err != nil {
-		t.Fatalf("create a group: %v", err)
-	}
-	return made
-}
-
 // once names a request that is never sent again.
 func once() service.Once { return service.Once{Request: "once"} }
 

@@ -1,0 +1,170 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tenantry/tenantry/client"
+)
+
+// TestOneConnection does calls of all kinds one after the other: they share one
+// connection.
+func TestOneConnection(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	c := s.client(t)
+	for range 20 {
+		for _, call := range calls(c, unknownID) {
+			call(t.Context())
+		}
+		for _, err := range c.ManagedAccounts.All(t.Context(), client.ManagedAccountList{PageSize: 1}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range c.ManagedAccounts.All(t.Context(), client.ManagedAccountList{PageSize: 1}) {
+			break
+		}
+		body, err := c.OrganizationUsers.GroupsReportCSV(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, body)
+		body.Close()
+	}
+	if n := s.connections.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// TestManyAtOnce has 64 goroutines use one client, with the connections that it
+// has by default, and looks for what is left over.
+func TestManyAtOnce(t *testing.T) {
+	s := start(t)
+	var transport *http.Transport
+	c := client.New(client.WithBaseURL(s.base+"/v2"), client.WithKey(managerKey), func(c *client.Client) {
+		transport = http.DefaultTransport.(*http.Transport).Clone()
+		transport.MaxIdleConnsPerHost = 64
+		client.WithHTTPClient(&http.Client{Transport: transport})(c)
+	})
+	const workers, rounds = 64, 5
+	var wait sync.WaitGroup
+	for i := range workers {
+		wait.Go(func() {
+			for j := range rounds {
+				made, err := c.ManagedAccounts.Create(t.Context(), client.ManagedAccountCreate{BusinessName: fmt.Sprintf("Worker %d.%d", i, j)})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := c.ManagedAccounts.Retrieve(t.Context(), made.ID)
+				if err != nil || got.OrganizationName != made.OrganizationName {
+					t.Errorf("%v, %v", got, err)
+				}
+				var status string
+				if ok, err := got.Field("status", &status); !ok || err != nil || status != "enabled" {
+					t.Errorf("%t %v %q", ok, err, status)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(j)*time.Millisecond)
+				if _, err := c.Balance.Retrieve(ctx); err != nil && !errors.Is(err, client.ErrTimeout) {
+					t.Error(err)
+				}
+				cancel()
+				for _, err := range c.OrganizationUsers.GroupsReportRows(t.Context()) {
+					if err != nil {
+						t.Error(err)
+					}
+					if j%2 == 0 {
+						break
+					}
+				}
+			}
+		})
+	}
+	wait.Wait()
+	n := 0
+	for _, err := range c.ManagedAccounts.All(t.Context(), client.ManagedAccountList{PageSize: 100, OrganizationNameContains: "worker "}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != workers*rounds {
+		t.Errorf("%d accounts, not %d", n, workers*rounds)
+	}
+	transport.CloseIdleConnections()
+	// Connections of the client, and contexts that wait for their parents.
+	left := func() int {
+		return goroutines("net/http.(*persistConn)") + goroutines("context.(*cancelCtx).propagateCancel")
+	}
+	for deadline := time.Now().Add(10 * time.Second); left() > 0 && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if n := left(); n > 0 {
+		t.Errorf("%d goroutines are left", n)
+	}
+}
+
+// goroutines counts those that have a function in their stacks.
+func goroutines(function string) (n int) {
+	stacks := make([]byte, 4<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for one := range strings.SplitSeq(string(stacks), "\n\n") {
+		if strings.Contains(one, function) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestDefaultConnections wants calls at once to find their connections open again.
+func TestDefaultConnections(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	c := client.New(client.WithBaseURL(s.base+"/v2"), client.WithKey(managerKey), client.WithHTTPClient(nil))
+	const workers = 16
+	for range 20 {
+		var wait sync.WaitGroup
+		for range workers {
+			wait.Go(func() {
+				if _, err := c.Balance.Retrieve(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+	}
+	// A call may dial and then find another connection free first.
+	if n := s.connections.Load(); n > 2*workers {
+		t.Errorf("%d connections for %d calls at a time", n, workers)
+	}
+}
+
+// TestLargeRefusal wants a refusal that is too long to be read not to be waited for.
+func TestLargeRefusal(t *testing.T) {
+	t.Parallel()
+	written := make(chan int64, 1)
+	c := scripted(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(400)
+		n, _ := io.Copy(w, endless{})
+		written <- n
+	}, client.WithTimeout(0))
+	if _, err := c.Balance.Retrieve(t.Context()); !isOnly(err, client.ErrBadRequest) {
+		t.Error(err)
+	}
+	if n := <-written; n > 64<<20 {
+		t.Errorf("read on for %d bytes", n)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return copy(p, strings.Repeat("x", len(p))), nil }

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tenantry/tenantry/internal/app"
+)
+
+// The command line is tested by the scripts in testdata, each against a server of
+// its own. In a script, tenantry is this program, and besides the usual commands
+// of testscript there are
+//
+//	exits CODE command...   the command ends with exactly this code
+//	dev [flags...]          another fresh server takes the place of the first
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"tenantry": main})
+}
+
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+			env.Setenv("LARRY", "00000000-0000-7000-8000-000000000011")
+			env.Setenv("NOBODY", "00000000-0000-7000-8000-000000000099")
+			return startDev(env.Setenv, env.Defer)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": func(ts *testscript.TestScript, neg bool, args []string) {
+				want, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				got := 0
+				var exit *exec.ExitError
+				if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+					got = exit.ExitCode()
+				} else {
+					ts.Check(err)
+				}
+				if (got == want) == neg {
+					ts.Fatalf("the exit code is %d", got)
+				}
+			},
+			"dev": func(ts *testscript.TestScript, neg bool, args []string) {
+				ts.Check(startDev(ts.Setenv, ts.Defer, args...))
+			},
+		},
+	})
+}
+
+// startDev starts a server and tells the script where it is.
+func startDev(setenv func(name, value string), later func(func()), flags ...string) error {
+	info, stop, err := dev(flags...)
+	if err != nil {
+		return err
+	}
+	later(stop)
+	setenv("TELNYX_BASE_URL", info.BaseURL)
+	setenv("TELNYX_API_KEY", info.ManagerKey)
+	setenv("MANAGER", info.ManagerID)
+	setenv("ORGANIZATION_KEY", info.OrganizationKey)
+	setenv("TENANTRY_OPERATOR_URL", info.OperatorURL)
+	setenv("TENANTRY_OPERATOR_TOKEN", info.OperatorToken)
+	return nil
+}
+
+// dev runs "tenantry dev" until stop is called.
+func dev(flags ...string) (info app.DevInfo, stop func(), err error) {
+	command := exec.Command("tenantry", append([]string{"dev", "--json", "--listen", "127.0.0.1:0"}, flags...)...)
+	command.Stderr = os.Stderr
+	out, err := command.StdoutPipe()
+	if err != nil {
+		return info, nil, err
+	}
+	if err := command.Start(); err != nil {
+		return info, nil, err
+	}
+	stop = func() {
+		command.Process.Signal(os.Interrupt)
+		command.Wait()
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &info)
+	}
+	if err != nil {
+		stop()
+		return info, nil, fmt.Errorf("tenantry dev: %w", err)
+	}
+	go io.Copy(io.Discard, out)
+	return info, stop, nil
+}
+
+// leaves are all commands that can be run, as they are typed.
+func leaves(t *testing.T) map[string]*kong.Node {
+	t.Helper()
+	parser, err := kong.New(&program{}, kong.Name("tenantry"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]*kong.Node{}
+	for _, leaf := range parser.Model.Leaves(true) {
+		found[strings.Join(strings.Fields(leaf.Path()), " ")] = leaf
+	}
+	if len(found) < 40 {
+		t.Fatalf("there are %d commands only", len(found))
+	}
+	return found
+}
+
+func TestEveryCommandHasAnExample(t *testing.T) {
+	t.Parallel()
+	for name, leaf := range leaves(t) {
+		if leaf.Help == "" || !strings.Contains(leaf.Detail, "\n  tenantry "+commandOf(leaf)) {
+			t.Errorf("the help of %q has no example", name)
+		}
+	}
+}
+
+// TestEveryCommandIsTestedAndDocumented looks for each command in the scripts and
+// in docs/cli.md.
+func TestEveryCommandIsTestedAndDocumented(t *testing.T) {
+	t.Parallel()
+	scripts, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(scripts) < 10 {
+		t.Fatal(scripts, err)
+	}
+	var all strings.Builder
+	for _, script := range scripts {
+		text, err := os.ReadFile(script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	page, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range leaves(t) {
+		name := commandOf(leaf)
+		if !strings.Contains(all.String(), "tenantry "+name) && name != "serve" && name != "dev" {
+			t.Errorf("no script runs tenantry %s", name)
+		}
+		if !strings.Contains(string(page), name) {
+			t.Errorf("docs/cli.md does not have %s", name)
+		}
+	}
+}
+
+// commandOf is the words of a command without its arguments.
+func commandOf(leaf *kong.Node) string {
+	var words []string
+	for node := leaf; node.Parent != nil; node = node.Parent {
+		words = append([]string{node.Name}, words...)
+	}
+	return strings.Join(words, " ")
+}
+
+// TestInterrupted stops a command in the middle of a call.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	command := exec.Command("tenantry", "balance", "--base-url", "http://127.0.0.1:1/v2", "--key", "KEY", "--retries", "1000")
+	var said strings.Builder
+	command.Stderr = &said
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(400 * time.Millisecond)
+	command.Process.Signal(os.Interrupt)
+	command.Wait()
+	if code := command.ProcessState.ExitCode(); code != 1 || said.String() != "tenantry: interrupted\n" {
+		t.Errorf("exit code %d, said %q", code, said.String())
+	}
+}
