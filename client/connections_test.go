@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -168,3 +169,46 @@ func TestLargeRefusal(t *testing.T) {
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return copy(p, strings.Repeat("x", len(p))), nil }
+
+// TestHTTP2 wants the vendor's protocol to say the same about answers that do not
+// come.
+func TestHTTP2(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 {
+			t.Errorf("spoken to in %s", r.Proto)
+		}
+		if r.URL.Path == "/v2/balance" {
+			<-r.Context().Done()
+			return
+		}
+		io.WriteString(w, reportHead+"\n1,a@example.com,enabled,then,,\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	c := client.New(client.WithBaseURL(s.URL+"/v2"), client.WithHTTPClient(s.Client()), client.WithTimeout(100*time.Millisecond), client.WithRetries(0))
+
+	_, headers := c.Balance.Retrieve(t.Context())
+	_, body := c.OrganizationUsers.GroupsReport(t.Context())
+	rows := 0
+	var stream error
+	for _, stream = range c.OrganizationUsers.GroupsReportRows(t.Context()) {
+		rows++
+	}
+	if rows != 2 {
+		t.Errorf("%d rows and errors", rows)
+	}
+	for name, err := range map[string]error{"no headers": headers, "half a body": body, "half a stream": stream} {
+		if !isOnly(err, client.ErrConnection, client.ErrTimeout) || !strings.HasSuffix(err.Error(), ": the server did not answer in time: context deadline exceeded") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if _, err := c.Balance.Retrieve(ctx); !isOnly(err) || !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}

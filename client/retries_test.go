@@ -386,6 +386,21 @@ func TestIdempotencyKeys(t *testing.T) {
 	})
 }
 
+// TestGivenIdempotencyKey wants a key of the caller's to go with POSTs alone.
+func TestGivenIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	c := scripted(t, func(w http.ResponseWriter, r *http.Request) {
+		want := map[string]string{"POST": "line-17"}[r.Method]
+		if got := strings.Join(r.Header["Idempotency-Key"], "|"); got != want {
+			t.Errorf("%s %s with key %q", r.Method, r.URL.Path, got)
+		}
+		io.WriteString(w, `{}`)
+	})
+	for _, call := range calls(c, "x") {
+		call(client.WithIdempotencyKey(t.Context(), "line-17"))
+	}
+}
+
 // TestCutCreate puts a proxy in front of a real server that passes requests on and
 // cuts the answers: before they begin, in the headers, and in the body. There
 // must be one account for each create.

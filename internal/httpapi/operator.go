@@ -175,11 +175,11 @@ func (s *Server) operatorCreateUser(c *call) (any, error) {
 }
 
 func (s *Server) operatorBlockUser(c *call) (any, error) {
-	return userAnswer(s.service.SetUserStatus(c.Context(), c.actor, c.PathValue("id"), c.PathValue("user_id"), tenant.UserBlocked))
+	return userAnswer(s.service.BlockUser(c.Context(), c.actor, c.PathValue("id"), c.PathValue("user_id")))
 }
 
 func (s *Server) operatorUnblockUser(c *call) (any, error) {
-	return userAnswer(s.service.SetUserStatus(c.Context(), c.actor, c.PathValue("id"), c.PathValue("user_id"), tenant.UserEnabled))
+	return userAnswer(s.service.UnblockUser(c.Context(), c.actor, c.PathValue("id"), c.PathValue("user_id")))
 }
 
 func (s *Server) operatorListGroups(c *call) (any, error) {

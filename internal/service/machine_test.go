@@ -461,10 +461,10 @@ func (m *machine) people(t *rapid.T) {
 				}
 			}
 		case "block":
-			_, err = m.SetUserStatus(m.ctx, operator, a.id, u.id, tenant.UserBlocked)
+			_, err = m.BlockUser(m.ctx, operator, a.id, u.id)
 			changed = err == nil && set(&u.blocked, true)
 		case "unblock":
-			_, err = m.SetUserStatus(m.ctx, operator, a.id, u.id, tenant.UserEnabled)
+			_, err = m.UnblockUser(m.ctx, operator, a.id, u.id)
 			changed = err == nil && set(&u.blocked, false)
 		case "remove":
 			owner, denied := m.auth.Actor(m.ctx, auth.Credentials{Authorization: "Bearer " + a.key})

@@ -140,14 +140,26 @@ func (s *Service) CreateUser(ctx context.Context, actor tenant.Actor, accountID 
 	})
 }
 
-// SetUserStatus blocks or unblocks a user.
-func (s *Service) SetUserStatus(ctx context.Context, actor tenant.Actor, accountID, id string, status tenant.UserStatus) (user *User, err error) {
+// BlockUser keeps a sub-user out.
+func (s *Service) BlockUser(ctx context.Context, actor tenant.Actor, accountID, id string) (*User, error) {
+	return s.alterUser(ctx, actor, accountID, id, tenant.BlockUser)
+}
+
+// UnblockUser lifts what BlockUser did.
+func (s *Service) UnblockUser(ctx context.Context, actor tenant.Actor, accountID, id string) (*User, error) {
+	return s.alterUser(ctx, actor, accountID, id, tenant.UnblockUser)
+}
+
+func (s *Service) alterUser(ctx context.Context, actor tenant.Actor, accountID, id string, rule func(tenant.Actor, tenant.User) (tenant.Change, error)) (user *User, err error) {
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
 		row, err := tx.User(accountID, id, "user_id")
 		if err != nil {
 			return err
 		}
-		change := tenant.SetUserStatus(actor, *row, status)
+		change, err := rule(actor, *row)
+		if err != nil {
+			return err
+		}
 		if !change.Empty() {
 			row = change.Users[0].After
 		}

@@ -82,13 +82,13 @@ func TestSessionsEnd(t *testing.T) {
 		alive("user@example.com", false)
 
 		begin()
-		if _, err := w.SetUserStatus(w.ctx, operator, child.ID, user.ID, tenant.UserBlocked); err != nil {
+		if _, err := w.BlockUser(w.ctx, operator, child.ID, user.ID); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.SignIn(w.ctx, "user@example.com", password, "", ""); !is(err, tenant.Blocked) {
 			t.Errorf("sign-in of a blocked user: %v", err)
 		}
-		if _, err := w.SetUserStatus(w.ctx, operator, child.ID, user.ID, tenant.UserEnabled); err != nil {
+		if _, err := w.UnblockUser(w.ctx, operator, child.ID, user.ID); err != nil {
 			t.Fatal(err)
 		}
 		alive("child@example.com", true)

@@ -343,7 +343,7 @@ func TestUsersWalk(t *testing.T) {
 							stayed[id] = false
 						}
 					case 2:
-						if _, err := w.SetUserStatus(w.ctx, operator, root.ID, id, tenant.UserBlocked); err == nil {
+						if _, err := w.BlockUser(w.ctx, operator, root.ID, id); err == nil {
 							stayed[id] = stayed[id] && f.Status == ""
 						}
 					}

@@ -21,7 +21,10 @@ func newSessions(n int) *sessions { return &sessions{free: make(chan struct{}, n
 
 func (p *sessions) take(ctx context.Context) (*session, error) {
 	select {
-	case <-p.free:
+	case _, open := <-p.free:
+		if !open {
+			return nil, tenant.Refuse(tenant.Unavailable, "The service is stopping.")
+		}
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -46,6 +49,7 @@ func (p *sessions) close() {
 		s, _ := p.take(context.Background()) // cannot end
 		s.close()
 	}
+	close(p.free) // none comes back: all have been taken
 }
 
 // Tx is one transaction: the only way to the rows.

@@ -75,14 +75,27 @@ func RemoveUser(actor Actor, user User, groups []Group) (Change, error) {
 	return change, nil
 }
 
-// SetUserStatus changes whether a person may sign in and use keys.
-func SetUserStatus(actor Actor, user User, status UserStatus) Change {
+// BlockUser keeps a sub-user from signing in and using keys. Blocking twice is an
+// empty change. The owner is refused with kind Invalid: the account itself is what
+// to block.
+func BlockUser(actor Actor, user User) (Change, error) {
+	if user.Owner() {
+		return Change{}, Refuse(Invalid, "The owner cannot be blocked alone: block the account.")
+	}
+	return userStatus(actor, "organization_user.blocked", user, UserBlocked), nil
+}
+
+// UnblockUser lifts what BlockUser did; a user who is disabled stays so.
+func UnblockUser(actor Actor, user User) (Change, error) {
+	if user.Status != UserBlocked {
+		return Change{}, nil
+	}
+	return userStatus(actor, "organization_user.unblocked", user, UserEnabled), nil
+}
+
+func userStatus(actor Actor, event string, user User, status UserStatus) Change {
 	if user.Status == status {
 		return Change{}
-	}
-	event := "organization_user." + string(status)
-	if status == UserEnabled {
-		event = "organization_user.unblocked"
 	}
 	after := user
 	after.Status = status
