@@ -431,7 +431,7 @@ func (s *Server) readyz(c *call) (any, error) {
 	ctx, stop := context.WithTimeout(c.Context(), time.Second)
 	defer stop()
 	if err := s.db.Ready(ctx); err != nil {
-		return nil, errors.Join(tenant.Refuse(tenant.Unavailable, "The database cannot be written."), err)
+		return nil, fmt.Errorf("%w: %v", tenant.Refuse(tenant.Unavailable, "The database cannot be written."), err)
 	}
 	return api.Health{Status: "ok"}, nil
 }
