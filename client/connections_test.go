@@ -143,8 +143,8 @@ func TestDefaultConnections(t *testing.T) {
 		}
 		wait.Wait()
 	}
-	// A call may dial and then find another connection free first.
-	if n := s.connections.Load(); n > 2*workers {
+	// A connection is free a little after its call has ended, and so a few are dialled.
+	if n := s.connections.Load(); n > 5*workers { // with two kept open it is 200 and more
 		t.Errorf("%d connections for %d calls at a time", n, workers)
 	}
 }
