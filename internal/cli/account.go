@@ -166,7 +166,7 @@ func (x *GetAccount) Run(ctx context.Context, t *Terminal) error {
 type CreateAccount struct {
 	BusinessName       string  `arg:"" optional:"" help:"Name of the organization."`
 	Email              *string `placeholder:"ADDRESS" help:"E-mail of the account; the server makes one up without."`
-	Password           *string `env:"TENANTRY_PASSWORD" placeholder:"PASSWORD" help:"Password of the owner; better by TENANTRY_PASSWORD."`
+	Password           *string `env:"TENANTRY_PASSWORD" placeholder:"PASSWORD" help:"Password of the owner; better not typed here."`
 	AllowCustomPricing *bool   `help:"The account may have prices of its own."`
 	RollupBilling      *bool   `help:"The manager pays; cannot be changed later."`
 	IfNotExists        bool    `help:"When an account has the e-mail already, take that one."`
@@ -176,10 +176,12 @@ type CreateAccount struct {
 
 // Help shows an example.
 func (CreateAccount) Help() string {
-	return `The answer has the account's key. A file has a line for each account and the
-header business_name,email,password,managed_account_allow_custom_pricing,rollup_billing
-of which business_name alone is needed. Run it again after an interruption: it does
-only what is left, and nothing twice. Examples:
+	return `The answer has the account's key. A file has a line for each account, and for header
+some of these columns, of which business_name alone is needed:
+  business_name,email,password,
+  managed_account_allow_custom_pricing,rollup_billing
+Run it again after an interruption: it does only what is left, and nothing twice.
+Examples:
   tenantry accounts create "Larry's Cat Food Inc" --email larry@example.com
   tenantry accounts create "Larry's Cat Food Inc" --email larry@example.com --if-not-exists -q
   tenantry accounts create --from customers.csv --dry-run

@@ -315,7 +315,7 @@ func (s summary) lines(t *Terminal) [][2]string {
 		}
 	}
 	if s.Left > 0 {
-		rows = append(rows, [2]string{"left", thousands(s.Left)})
+		rows = append(rows, [2]string{"to do", thousands(s.Left)})
 	}
 	if s.Result != "" {
 		rows = append(rows, [2]string{"result", s.Result})

@@ -16,11 +16,16 @@ import (
 // the command that was chosen and returns the exit code. Commands that take a
 // *Terminal, a context or the *kong.Kong get them.
 func Main(ctx context.Context, program any, arguments []string, t *Terminal, options ...kong.Option) int {
+	if len(arguments) == 0 {
+		Main(ctx, program, []string{"--help"}, t, options...)
+		return exitUsage
+	}
 	exited := -1
 	parser, err := kong.New(program, append(options,
 		kong.Name("tenantry"),
 		kong.Writers(t.Out, t.Err),
 		kong.Exit(func(code int) { exited = code }),
+		kong.PostBuild(ungroup),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(t),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100, NoExpandSubcommands: true}),
@@ -46,6 +51,16 @@ func Main(ctx context.Context, program any, arguments []string, t *Terminal, opt
 		return t.report(err)
 	}
 	return exitOK
+}
+
+// ungroup keeps the headings of the first level from the commands below it.
+func ungroup(parser *kong.Kong) error {
+	for _, noun := range parser.Model.Children {
+		for _, verb := range noun.Children {
+			verb.Group = &kong.Group{Key: "commands", Title: "Commands:"}
+		}
+	}
+	return nil
 }
 
 // misuse makes a usage error of what the parser says.

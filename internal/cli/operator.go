@@ -74,7 +74,7 @@ func managerCount(of func(*api.ManagerSettings) int64) func(*api.OperatorAccount
 type OperatorCreate struct {
 	BusinessName string  `arg:"" help:"Name of the organization."`
 	Email        string  `required:"" placeholder:"ADDRESS" help:"Address of the owner."`
-	Password     *string `env:"TENANTRY_PASSWORD" placeholder:"PASSWORD" help:"Password of the owner; better by TENANTRY_PASSWORD."`
+	Password     *string `env:"TENANTRY_PASSWORD" placeholder:"PASSWORD" help:"Password of the owner; better not typed here."`
 	CreditLimit  *string `placeholder:"AMOUNT" help:"Credit limit, such as 100.00."`
 	Balance      *string `placeholder:"AMOUNT" help:"Balance, such as 100.00."`
 	OperatorChanging

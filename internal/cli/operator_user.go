@@ -61,7 +61,7 @@ func (x *OperatorUsers) Run(ctx context.Context, t *Terminal) error {
 type CreateUser struct {
 	OnAccount
 	Email       string   `required:"" placeholder:"ADDRESS" help:"Address of the user."`
-	Password    *string  `env:"TENANTRY_PASSWORD" placeholder:"PASSWORD" help:"Password of the user; better by TENANTRY_PASSWORD."`
+	Password    *string  `env:"TENANTRY_PASSWORD" placeholder:"PASSWORD" help:"Password of the user; better not typed here."`
 	BypassesSSO bool     `name:"bypasses-sso" help:"The user may sign in with a password where single sign-on is set up."`
 	Group       []string `placeholder:"ID" help:"Group to join; may be repeated."`
 	OperatorChanging
