@@ -19,6 +19,9 @@ type ManagedAccount struct {
 	Fields
 }
 
+// MarshalJSON is the object as it came.
+func (m ManagedAccount) MarshalJSON() ([]byte, error) { return m.marshal(m.ManagedAccount) }
+
 // ManagedAccountCreate is what a new account is made of.
 type ManagedAccountCreate = api.CreateManagedAccount
 
@@ -31,11 +34,17 @@ type GlobalChannelLimit struct {
 	Fields
 }
 
+// MarshalJSON is the object as it came.
+func (g GlobalChannelLimit) MarshalJSON() ([]byte, error) { return g.marshal(g.GlobalChannelLimit) }
+
 // AllocatableChannels is the manager's pool of outbound channels.
 type AllocatableChannels struct {
 	api.AllocatableChannels
 	Fields
 }
+
+// MarshalJSON is the object as it came.
+func (a AllocatableChannels) MarshalJSON() ([]byte, error) { return a.marshal(a.AllocatableChannels) }
 
 // ManagedAccountList chooses what a list has. "" and 0 choose nothing.
 type ManagedAccountList struct {
@@ -139,6 +148,9 @@ type Balance struct {
 	api.Balance
 	Fields
 }
+
+// MarshalJSON is the object as it came.
+func (b Balance) MarshalJSON() ([]byte, error) { return b.marshal(b.Balance) }
 
 // Retrieve is the balance (GetUserBalance).
 func (s *Balances) Retrieve(ctx context.Context) (*Balance, error) {

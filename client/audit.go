@@ -19,6 +19,9 @@ type AuditEvent struct {
 	Fields
 }
 
+// MarshalJSON is the object as it came.
+func (a AuditEvent) MarshalJSON() ([]byte, error) { return a.marshal(a.AuditEvent) }
+
 // AuditEventList chooses what a list has. Zero values choose nothing.
 type AuditEventList struct {
 	// CreatedAfter and CreatedBefore bound the time of the change.

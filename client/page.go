@@ -26,35 +26,56 @@ type answer struct{ *text }
 type text struct {
 	whole   []byte
 	split   sync.Once
-	objects []map[string]json.RawMessage
+	objects []json.RawMessage
 	err     error
+}
+
+// Raw is the object as it came, nil if it did not come from a server.
+func (f Fields) Raw() (json.RawMessage, error) {
+	if f.raw == nil {
+		return nil, nil
+	}
+	f.raw.split.Do(func() {
+		if f.at >= 0 {
+			var list struct{ Data []json.RawMessage }
+			f.raw.err = json.Unmarshal(f.raw.whole, &list)
+			f.raw.objects = list.Data
+			return
+		}
+		var one struct{ Data json.RawMessage }
+		f.raw.err = json.Unmarshal(f.raw.whole, &one)
+		f.raw.objects = []json.RawMessage{one.Data}
+	})
+	if f.raw.err != nil {
+		return nil, f.raw.err
+	}
+	return f.raw.objects[max(f.at, 0)], nil
 }
 
 // Field decodes one field of the object, by its name on the wire, into into. It
 // reports false when the object has no such field.
 func (f Fields) Field(name string, into any) (bool, error) {
-	if f.raw == nil {
-		return false, nil
+	raw, err := f.Raw()
+	if err != nil || raw == nil {
+		return false, err
 	}
-	f.raw.split.Do(func() {
-		if f.at >= 0 {
-			var list struct{ Data []map[string]json.RawMessage }
-			f.raw.err = json.Unmarshal(f.raw.whole, &list)
-			f.raw.objects = list.Data
-			return
-		}
-		var one struct{ Data map[string]json.RawMessage }
-		f.raw.err = json.Unmarshal(f.raw.whole, &one)
-		f.raw.objects = []map[string]json.RawMessage{one.Data}
-	})
-	if f.raw.err != nil {
-		return false, f.raw.err
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return false, err
 	}
-	value, ok := f.raw.objects[max(f.at, 0)][name]
+	value, ok := object[name]
 	if !ok {
 		return false, nil
 	}
 	return true, json.Unmarshal(value, into)
+}
+
+// marshal is the object as it came, or else what is known of it.
+func (f Fields) marshal(known any) ([]byte, error) {
+	if raw, err := f.Raw(); err != nil || raw != nil {
+		return raw, err
+	}
+	return json.Marshal(known)
 }
 
 func (f *Fields) keep(raw *answer, at int) { f.raw, f.at = raw, at }

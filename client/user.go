@@ -23,6 +23,9 @@ type OrganizationUser struct {
 	Fields
 }
 
+// MarshalJSON is the object as it came.
+func (o OrganizationUser) MarshalJSON() ([]byte, error) { return o.marshal(o.OrganizationUser) }
+
 // OrganizationUserList chooses what a list has. "" and 0 choose nothing.
 type OrganizationUserList struct {
 	// Email is a part of the address.
