@@ -97,7 +97,7 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 		SessionLife: c.SessionLife, DirectoryBytes: c.DirectoryMemory << 20,
 	})
 	a.Handler = httpapi.New(a.DB, a.Service, auth.NewAuthenticator(a.DB, a.Sealer, a.OperatorToken), httpapi.Options{
-		Rate: c.RateLimit, Burst: c.RateBurst, MaxBody: c.MaxBody, Logger: parts.Logger,
+		Rate: c.RateLimit, Burst: c.RateBurst, MaxBody: c.MaxBody, TrustedProxies: c.TrustedProxies, Logger: parts.Logger,
 	})
 	return a, nil
 }
@@ -138,8 +138,8 @@ func (a *App) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           a.Handler,
 		ReadHeaderTimeout: 5 * time.Second,
-		// No ReadTimeout: it would go on while an answer is made and end a long one.
-		// httpapi gives each body its own.
+		// No ReadTimeout or WriteTimeout: they would go on while an answer is made and
+		// end a long one. httpapi sets deadlines for bodies and for answers.
 		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),

@@ -6,10 +6,8 @@ import (
 	"encoding/base64"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/tenantry/tenantry/internal/dbtest"
@@ -187,7 +185,7 @@ func TestPasswordRules(t *testing.T) {
 func TestPasswordHash(t *testing.T) {
 	p, ctx := NewPasswords(0), t.Context()
 	long := strings.Repeat("x", MaxPassword-1)
-	hash, err := p.Hash(ctx, long+"a")
+	hash, err := p.Hash(ctx, "caller", long+"a")
 	if err != nil || !strings.HasPrefix(hash, "$argon2id$v=19$m=19456,t=2,p=1$") {
 		t.Fatalf("%q, %v", hash, err)
 	}
@@ -207,9 +205,10 @@ func TestPasswordHash(t *testing.T) {
 	// Whoever cannot wait is told so.
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
-	p.slots <- struct{}{}
-	p.slots <- struct{}{}
-	if _, err := p.Hash(gone, "x"); !tenant.IsKind(err, tenant.Unavailable) {
+	p.making <- struct{}{}
+	p.making <- struct{}{}
+	p.checking <- struct{}{}
+	if _, err := p.Hash(gone, "caller", "x"); !tenant.IsKind(err, tenant.Unavailable) {
 		t.Errorf("without a slot: %v", err)
 	}
 	if _, err := p.Matches(gone, "x", ""); !tenant.IsKind(err, tenant.Unavailable) {
@@ -217,33 +216,39 @@ func TestPasswordHash(t *testing.T) {
 	}
 }
 
-// TestTwoHashesAtOnce: no more than two are made at once, however many ask, and a
-// slot comes back from each way out.
-func TestTwoHashesAtOnce(t *testing.T) {
+// TestHashesAtOnce: no more than two new passwords and one sign-in at once, and
+// one caller with many passwords does not keep the others waiting.
+func TestHashesAtOnce(t *testing.T) {
 	p := NewPasswords(0)
-	var asking, over sync.WaitGroup
-	var done atomic.Int64
-	most := 0
-	asking.Add(8)
-	for i := range 8 {
-		over.Go(func() {
-			asking.Done()
-			hash := "no hash"
-			if i%2 == 0 {
-				hash = ""
-			}
-			p.Matches(t.Context(), "x", hash)
-			done.Add(1)
+	if cap(p.making) != 2 || cap(p.checking) != 1 {
+		t.Fatalf("%d made and %d checked at once", cap(p.making), cap(p.checking))
+	}
+	p.making <- struct{}{}
+	p.making <- struct{}{}
+	ctx, stop := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	refused := make(chan error, mostWaiting+1)
+	for range mostWaiting + 1 {
+		waiting.Go(func() {
+			_, err := p.Hash(ctx, "greedy", "x")
+			refused <- err
 		})
 	}
-	asking.Wait()
-	for done.Load() < 8 {
-		most = max(most, len(p.slots))
-		runtime.Gosched()
+	if err := <-refused; !tenant.IsKind(err, tenant.TooMany) {
+		t.Errorf("one too many waiting: %v", err)
 	}
-	over.Wait()
-	if cap(p.slots) != 2 || most > 2 || len(p.slots) != 0 {
-		t.Errorf("%d at once, %d slots of %d not given back", most, len(p.slots), cap(p.slots))
+	// Signing in goes on, and so does another caller once there is room.
+	if ok, err := p.Matches(t.Context(), "x", ""); ok || err != nil {
+		t.Errorf("a sign-in meanwhile: %t, %v", ok, err)
+	}
+	stop()
+	waiting.Wait()
+	<-p.making
+	if _, err := p.Hash(t.Context(), "modest", "x"); err != nil {
+		t.Errorf("another caller: %v", err)
+	}
+	if len(p.making) != 1 || len(p.waiting) != 0 {
+		t.Errorf("%d slots taken, %d callers waiting after all", len(p.making), len(p.waiting))
 	}
 }
 

@@ -56,7 +56,7 @@ func NewAuthenticator(db *store.DB, sealer *Sealer, operatorToken string) *Authe
 
 // Operator is the operator's actor, or a refusal of kind Unauthenticated.
 func (a *Authenticator) Operator(authorization string) (tenant.Actor, error) {
-	token, ok := cutScheme(authorization, "Bearer")
+	token, ok := Bearer(authorization)
 	if !ok || a.operator == "" || subtle.ConstantTimeCompare([]byte(a.sealer.Digest(token)), []byte(a.operator)) != 1 {
 		return tenant.Actor{}, unauthenticated()
 	}
@@ -70,7 +70,7 @@ func (a *Authenticator) Actor(ctx context.Context, c Credentials) (tenant.Actor,
 	secret, kind := c.Token, tenant.KeyV1
 	if c.Authorization != "" {
 		var ok bool
-		if secret, ok = cutScheme(c.Authorization, "Bearer"); ok {
+		if secret, ok = Bearer(c.Authorization); ok {
 			kind = tenant.KeyV2
 		} else if secret, ok = cutScheme(c.Authorization, "Token"); !ok {
 			return tenant.Actor{}, unauthenticated()
@@ -187,6 +187,9 @@ func read[T any](ctx context.Context, db *store.DB, query func(*store.Tx) (*T, e
 func unauthenticated() error {
 	return tenant.RefuseParameter(tenant.Unauthenticated, "Authorization", "")
 }
+
+// Bearer is the token of an Authorization header with the scheme "Bearer".
+func Bearer(authorization string) (string, bool) { return cutScheme(authorization, "Bearer") }
 
 // cutScheme takes the scheme, in any case, off an Authorization header.
 func cutScheme(header, scheme string) (string, bool) {

@@ -15,15 +15,19 @@ import (
 	"github.com/tenantry/tenantry/internal/tenant"
 )
 
-// Passwords hashes and checks passwords, a few at a time: each costs 19 MiB and
-// some 50 ms of processor.
+// Passwords hashes and checks passwords, three at a time: each costs 19 MiB and
+// some 30 ms of processor.
 type Passwords struct {
 	// MinLength is the shortest password taken, in characters.
 	MinLength int
 
-	slots  chan struct{}
-	params *argon2id.Params
-	dummy  string
+	making   chan struct{} // for new passwords
+	checking chan struct{} // for sign-ins, which must not wait for those
+
+	mu      sync.Mutex
+	waiting map[string]int
+	params  *argon2id.Params
+	dummy   string
 }
 
 // MaxPassword is the longest password taken, in bytes. None is ever cut.
@@ -36,7 +40,8 @@ func NewPasswords(minLength int) *Passwords {
 	}
 	params := &argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 	return &Passwords{
-		MinLength: minLength, slots: make(chan struct{}, 2), params: params,
+		MinLength: minLength, making: make(chan struct{}, 2), checking: make(chan struct{}, 1),
+		waiting: map[string]int{}, params: params,
 		// A hash that no password has, to spend the same time on unknown users.
 		dummy: "$argon2id$v=19$m=19456,t=2,p=1$" + strings.Repeat("A", 22) + "$" + strings.Repeat("A", 43),
 	}
@@ -88,22 +93,31 @@ var usual = sync.OnceValue(func() map[string]bool {
 	return set
 })
 
-// Hash is the PHC string of a password. It waits for a slot, or for ctx.
-func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
-	if err := p.take(ctx); err != nil {
+// mostWaiting is how many passwords of one caller may wait to be hashed.
+const mostWaiting = 16
+
+// Hash is the PHC string of a new password. It waits for its turn, or for ctx; a
+// caller who has many waiting already is refused with kind TooMany, so that one
+// does not keep the others waiting.
+func (p *Passwords) Hash(ctx context.Context, caller, password string) (string, error) {
+	if err := p.enter(caller); err != nil {
 		return "", err
 	}
-	defer func() { <-p.slots }()
+	defer p.leave(caller)
+	if err := take(ctx, p.making); err != nil {
+		return "", err
+	}
+	defer func() { <-p.making }()
 	return argon2id.CreateHash(password, p.params)
 }
 
 // Matches reports whether the password has the hash; "" is nobody's hash and
 // takes as long to refuse as a real one.
 func (p *Passwords) Matches(ctx context.Context, password, hash string) (bool, error) {
-	if err := p.take(ctx); err != nil {
+	if err := take(ctx, p.checking); err != nil {
 		return false, err
 	}
-	defer func() { <-p.slots }()
+	defer func() { <-p.checking }()
 	if hash == "" {
 		argon2id.ComparePasswordAndHash(password, p.dummy)
 		return false, nil
@@ -111,9 +125,27 @@ func (p *Passwords) Matches(ctx context.Context, password, hash string) (bool, e
 	return argon2id.ComparePasswordAndHash(password, hash)
 }
 
-func (p *Passwords) take(ctx context.Context) error {
+func (p *Passwords) enter(caller string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting[caller] >= mostWaiting {
+		return tenant.RefuseField(tenant.TooMany, "password", "Too many passwords are waiting to be hashed.")
+	}
+	p.waiting[caller]++
+	return nil
+}
+
+func (p *Passwords) leave(caller string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting[caller]--; p.waiting[caller] == 0 {
+		delete(p.waiting, caller)
+	}
+}
+
+func take(ctx context.Context, slots chan struct{}) error {
 	select {
-	case p.slots <- struct{}{}:
+	case slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return tenant.Refuse(tenant.Unavailable, "Too many passwords are being checked.")

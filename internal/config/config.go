@@ -5,6 +5,7 @@ package config
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -28,6 +29,8 @@ type Config struct {
 	RateLimit float64 `default:"100" env:"TENANTRY_RATE_LIMIT" help:"Requests a second one key may make on average; -1 for no limit."`
 	RateBurst int     `default:"1000" env:"TENANTRY_RATE_BURST" help:"Requests one key may make at once."`
 	MaxBody   int64   `default:"65536" env:"TENANTRY_MAX_BODY" help:"Largest request body, in bytes."`
+
+	TrustedProxies []netip.Prefix `name:"trusted-proxy" env:"TENANTRY_TRUSTED_PROXY" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For tells the client's address; may be repeated."`
 
 	DefaultChannels   int64         `default:"2" env:"TENANTRY_DEFAULT_CHANNELS" help:"Outbound channels of a new managed account, as far as the pool bears it."`
 	PasswordMinLength int           `default:"8" env:"TENANTRY_PASSWORD_MIN_LENGTH" help:"Shortest password taken, in characters."`

@@ -81,9 +81,12 @@ func (s *Server) createAccount(c *call) (any, error) {
 // manager's account is read from the database like one that does not exist, so
 // that not even time tells them apart.
 func (s *Server) retrieveAccount(c *call) (any, error) {
+	if err := service.MayManage(c.actor); err != nil {
+		return nil, err
+	}
 	id := c.PathValue("id")
 	kept, known := s.replies.Get(id)
-	if known && kept.managerID == c.actor.AccountID && c.actor.Manager && c.actor.May("managed_accounts") {
+	if known && kept.managerID == c.actor.AccountID {
 		return kept.body, nil
 	}
 	read := func() (reply, error) {

@@ -11,12 +11,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/netip"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,25 +38,30 @@ type Options struct {
 	Burst int
 	// MaxBody is the largest request body, in bytes; 0 means 64 KiB.
 	MaxBody int64
+	// TrustedProxies are the proxies whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
 	// Logger hears of faults, and at debug level of each request.
 	Logger *slog.Logger
 }
 
 // Server answers the API. It is an http.Handler.
 type Server struct {
-	service  *service.Service
-	auth     *auth.Authenticator
-	db       *store.DB
-	log      *slog.Logger
-	mux      *http.ServeMux
-	retrieve http.Handler // of one managed account
-	maxBody  int64
-	keys     *limiter // requests, by key
-	failures *limiter // refused credentials, by address
-	signIns  *limiter // tries to sign in, by address and by e-mail
-	replies  *store.Cache[reply]
-	idPrefix string
-	idCount  atomic.Uint64
+	service   *service.Service
+	auth      *auth.Authenticator
+	db        *store.DB
+	log       *slog.Logger
+	mux       *http.ServeMux
+	retrieve  http.Handler // of one managed account
+	maxBody   int64
+	keys      *limiter // requests, by key
+	failures  *limiter // refused credentials, by address
+	signIns   *limiter // tries to sign in, by address
+	signInsTo *limiter // the same, by e-mail
+	proxies   []netip.Prefix
+	reports   counter // under way, by key
+	replies   *store.Cache[reply]
+	idPrefix  string
+	idCount   atomic.Uint64
 }
 
 // reply is an encoded answer to "retrieve".
@@ -89,11 +96,13 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 	now := db.Source().Now
 	server := &Server{
 		service: s, auth: a, db: db, log: o.Logger, mux: http.NewServeMux(), maxBody: o.MaxBody,
-		keys:     newLimiter(now, o.Rate, o.Burst),
-		failures: newLimiter(now, 5, 100),
-		signIns:  newLimiter(now, 0.2, 20),
-		replies:  store.NewCache[reply](db, 1<<16),
-		idPrefix: db.Source().NewID()[:24],
+		keys:      newLimiter(now, o.Rate, o.Burst),
+		failures:  newLimiter(now, 5, 100),
+		signIns:   newLimiter(now, 0.2, 20),
+		signInsTo: newLimiter(now, 1, 50),
+		proxies:   o.TrustedProxies,
+		replies:   store.NewCache[reply](db, 1<<16),
+		idPrefix:  db.Source().NewID()[:24],
 	}
 	for _, r := range Routes {
 		handler := server.serve(r)
@@ -129,8 +138,9 @@ func concat(tables ...[]Route) (all []Route) {
 // call is one request on its way to a use case.
 type call struct {
 	*http.Request
-	actor tenant.Actor
-	body  []byte
+	actor   tenant.Actor
+	session *service.Session // of routes with that scope
+	body    []byte
 	// requestID is the x-request-id of the answer.
 	requestID string
 
@@ -152,6 +162,11 @@ func (c *call) put(key, value string) {
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// It also bounds how long net/http waits for a body that nobody reads. What
+	// has been read in time may take longer to be answered: see readBody.
+	if r.ContentLength != 0 {
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+	}
 	// The request that comes most often by far need not be looked for among all
 	// routes. An id in any other form goes the long way.
 	if id, ok := strings.CutPrefix(r.URL.Path, retrievePrefix); ok && r.Method == http.MethodGet && tenant.IsUUID(id) {
@@ -212,7 +227,7 @@ func (s *Server) newCall(w http.ResponseWriter, r *http.Request) *call {
 func (s *Server) answer(route Route, w http.ResponseWriter, c *call) (any, error) {
 	if err := s.authenticate(route, c); err != nil {
 		if tenant.IsKind(err, tenant.Unauthenticated) {
-			if verdict := s.failures.take(address(c.Request)); !verdict.ok {
+			if verdict := s.failures.take(s.address(c.Request)); !verdict.ok {
 				verdict.write(c)
 				return nil, tenant.RefuseParameter(tenant.TooMany, "Authorization", "Too many wrong credentials came from this address.")
 			}
@@ -223,6 +238,9 @@ func (s *Server) answer(route Route, w http.ResponseWriter, c *call) (any, error
 		verdict := s.keys.take(c.actor.CredentialID)
 		verdict.write(c)
 		if !verdict.ok {
+			if c.Method == http.MethodPost && c.ContentLength != 0 && s.readBody(w, c) == nil {
+				s.turnedAway(c)
+			}
 			return nil, tenant.RefuseParameter(tenant.TooMany, "Authorization", "")
 		}
 	}
@@ -232,12 +250,28 @@ func (s *Server) answer(route Route, w http.ResponseWriter, c *call) (any, error
 			return nil, err
 		}
 	}
-	return route.handle(s, c)
+	answer, err := route.handle(s, c)
+	if c.Method == http.MethodPost && (tenant.IsKind(err, tenant.TooMany) || errors.Is(err, store.ErrBusy)) {
+		s.turnedAway(c)
+	}
+	return answer, err
+}
+
+// turnedAway remembers that nothing was done, for the SDK will ask again.
+func (s *Server) turnedAway(c *call) {
+	if once, err := c.once(); err == nil {
+		s.service.Refused(once)
+	}
 }
 
 func (s *Server) authenticate(route Route, c *call) (err error) {
 	switch route.Scope {
-	case "public", "session":
+	case "public":
+	case "session":
+		token, _ := auth.Bearer(c.Header.Get("Authorization"))
+		if c.session, err = s.service.Session(c.Context(), token); err == nil {
+			c.actor = tenant.Actor{AccountID: c.session.AccountID, UserID: c.session.UserID, CredentialID: c.session.Digest}
+		}
 	case "operator":
 		c.actor, err = s.auth.Operator(c.Header.Get("Authorization"))
 	default:
@@ -253,9 +287,6 @@ const bodyTime = 15 * time.Second
 
 // readBody takes the body in, up to the limit. An empty one may have any type.
 func (s *Server) readBody(w http.ResponseWriter, c *call) error {
-	control := http.NewResponseController(w)
-	control.SetReadDeadline(time.Now().Add(bodyTime))
-	defer control.SetReadDeadline(time.Time{})
 	body, err := io.ReadAll(io.LimitReader(c.Body, s.maxBody+1))
 	if err != nil {
 		return tenant.Refuse(tenant.Malformed, "The request body could not be read.")
@@ -263,6 +294,7 @@ func (s *Server) readBody(w http.ResponseWriter, c *call) error {
 	if int64(len(body)) > s.maxBody {
 		return tenant.Refuse(tenant.TooLarge, fmt.Sprintf("A request body may have at most %d bytes.", s.maxBody))
 	}
+	http.NewResponseController(w).SetReadDeadline(time.Time{})
 	c.Request.Body = http.NoBody
 	c.body = body
 	if len(body) == 0 {
@@ -284,6 +316,7 @@ func (s *Server) write(w http.ResponseWriter, c *call, answer any) error {
 		c.put("Content-Type", "application/json")
 		if len(answer) > 2000 { // net/http counts what fits into its buffer itself, for less
 			c.put("Content-Length", strconv.Itoa(len(answer)))
+			http.NewResponseController(w).SetWriteDeadline(time.Now().Add(streamPause))
 		}
 		w.Write(answer)
 		return nil
@@ -411,12 +444,60 @@ func goodKey(key string) bool {
 	})
 }
 
-func address(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+// address is who sent the request: the peer or, behind trusted proxies, whom the
+// first of them saw. Of IPv6 it is the network of 64 bits that one customer has.
+func (s *Server) address(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
-	return host
+	who := peer.Addr().Unmap()
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && s.trusted(who); i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		who = hop.Unmap()
+	}
+	if who.Is6() {
+		if network, err := who.Prefix(64); err == nil {
+			return network.String()
+		}
+	}
+	return who.String()
+}
+
+func (s *Server) trusted(who netip.Addr) bool {
+	return slices.ContainsFunc(s.proxies, func(p netip.Prefix) bool { return p.Contains(who) })
+}
+
+// counter counts what is under way by key.
+type counter struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+// enter counts one more, unless there are most already.
+func (c *counter) enter(key string, most int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = map[string]int{}
+	}
+	if c.n[key] >= most {
+		return false
+	}
+	c.n[key]++
+	return true
+}
+
+func (c *counter) leave(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n[key]--; c.n[key] == 0 {
+		delete(c.n, key)
+	}
 }
 
 var healthRoutes = []Route{

@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"strings"
-
 	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -25,10 +23,13 @@ func (s *Server) createSession(c *call) (any, error) {
 	if body.Password == "" {
 		return nil, tenant.RefuseField(tenant.Missing, "password", "A password is required.")
 	}
-	for _, key := range []string{"address " + address(c.Request), "email " + tenant.EmailKey(body.Email)} {
-		if v := s.signIns.take(key); !v.ok {
-			return nil, tenant.RefuseField(tenant.TooMany, "email", "Too many tries to sign in. Wait a little.")
-		}
+	if tenant.CheckEmail("email", body.Email) != nil {
+		return nil, tenant.RefuseField(tenant.Unauthenticated, "password", "")
+	}
+	// One address may try less often than one e-mail may be tried, so that nobody
+	// alone can lock another out.
+	if !s.signIns.take(s.address(c.Request)).ok || !s.signInsTo.take(tenant.EmailKey(body.Email)).ok {
+		return nil, tenant.RefuseField(tenant.TooMany, "email", "Too many tries to sign in. Wait a little.")
 	}
 	organization := ""
 	if body.OrganizationID != nil {
@@ -43,27 +44,14 @@ func (s *Server) createSession(c *call) (any, error) {
 	}}, nil
 }
 
-func (s *Server) getSession(c *call) (any, error) {
-	return sessionAnswer(s.service.Session(c.Context(), bearer(c)))
-}
+func (s *Server) getSession(c *call) (any, error) { return wireSession(c.session), nil }
 
 func (s *Server) deleteSession(c *call) (any, error) {
-	return sessionAnswer(s.service.SignOut(c.Context(), bearer(c)))
+	return wireSession(c.session), s.service.SignOut(c.Context(), c.session)
 }
 
-func bearer(c *call) string {
-	scheme, token, _ := strings.Cut(c.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(token)
-}
-
-func sessionAnswer(session *service.Session, err error) (any, error) {
-	if err != nil {
-		return nil, err
-	}
+func wireSession(session *service.Session) api.Response[api.Session] {
 	return api.Response[api.Session]{Data: api.Session{
 		RecordType: "session", ExpiresAt: api.Time(session.ExpiresAt), User: wireUser(&session.User),
-	}}, nil
+	}}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/internal/service"
+	"github.com/tenantry/tenantry/internal/tenant"
 )
 
 var userRoutes = []Route{
@@ -91,6 +92,10 @@ func wireUser(u *service.User) api.OrganizationUser {
 	return wire
 }
 
+// mostReports is how many reports one key may read at once: a slow reader holds
+// two chunks of users for as long as it likes.
+const mostReports = 4
+
 // groupsReport streams every user with groups, as JSON or CSV. Accept chooses;
 // without a word from it, Content-Type does, for the vendor's text says so.
 func (s *Server) groupsReport(c *call) (any, error) {
@@ -103,10 +108,17 @@ func (s *Server) groupsReport(c *call) (any, error) {
 		accept = c.Header.Get("Content-Type")
 	}
 	report := &reportWriter{}
+	each := func(fn func(*service.User) error) error {
+		if !s.reports.enter(c.actor.CredentialID, mostReports) {
+			return tenant.RefuseParameter(tenant.TooMany, "Authorization", "Other reports for this key are under way.")
+		}
+		defer s.reports.leave(c.actor.CredentialID)
+		return s.service.GroupsReport(c.Context(), c.actor, fn)
+	}
 	if prefersCSV(accept) {
 		return stream{"text/csv; charset=utf-8", func(w io.Writer) error {
 			io.WriteString(w, "id,email,user_status,created_at,last_sign_in_at,groups")
-			return s.service.GroupsReport(c.Context(), c.actor, func(u *service.User) error {
+			return each(func(u *service.User) error {
 				_, err := w.Write(report.csv(u))
 				return err
 			})
@@ -114,7 +126,7 @@ func (s *Server) groupsReport(c *call) (any, error) {
 	}
 	return stream{"application/json", func(w io.Writer) error {
 		io.WriteString(w, `{"data":[`)
-		err := s.service.GroupsReport(c.Context(), c.actor, func(u *service.User) error {
+		err := each(func(u *service.User) error {
 			_, err := w.Write(report.json(u))
 			return err
 		})

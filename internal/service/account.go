@@ -46,7 +46,7 @@ type NewAccount struct {
 // CreateManagedAccount makes an account under the actor's. answer encodes what
 // was made; it is kept for the request coming again, and returned.
 func (s *Service) CreateManagedAccount(ctx context.Context, actor tenant.Actor, in NewAccount, once Once, answer func(*Account) ([]byte, error)) ([]byte, error) {
-	if err := mayManage(actor); err != nil {
+	if err := MayManage(actor); err != nil {
 		return nil, err
 	}
 	return s.createAccount(ctx, actor, actor.AccountID, in, once, answer)
@@ -80,7 +80,7 @@ func (s *Service) createAccount(ctx context.Context, actor tenant.Actor, manager
 		if err := s.passwords.Check("password", *in.Password, names...); err != nil {
 			return nil, err
 		}
-		if hash, err = s.passwords.Hash(ctx, *in.Password); err != nil {
+		if hash, err = s.passwords.Hash(ctx, actor.CredentialID, *in.Password); err != nil {
 			return nil, err
 		}
 	}
@@ -157,7 +157,7 @@ func (s *Service) createAccount(ctx context.Context, actor tenant.Actor, manager
 
 // ManagedAccount is one of the actor's accounts in full.
 func (s *Service) ManagedAccount(ctx context.Context, actor tenant.Actor, id string) (account *Account, err error) {
-	if err := mayManage(actor); err != nil {
+	if err := MayManage(actor); err != nil {
 		return nil, err
 	}
 	err = s.db.View(ctx, func(tx *store.Tx) error {
@@ -224,7 +224,7 @@ func (s *Service) full(tx *store.Tx, row *tenant.Account) (*Account, error) {
 
 // alter changes one of the actor's accounts by a rule and returns it in full.
 func (s *Service) alter(ctx context.Context, actor tenant.Actor, id string, rule func(*store.Tx, tenant.Account) (tenant.Change, error)) (account *Account, err error) {
-	if err := mayManage(actor); err != nil {
+	if err := MayManage(actor); err != nil {
 		return nil, err
 	}
 	return s.alterAny(ctx, func(tx *store.Tx) (*tenant.Account, error) { return tx.ManagedAccount(actor.AccountID, id) }, rule)
@@ -296,7 +296,7 @@ func (s *Service) SetChannelLimit(ctx context.Context, actor tenant.Actor, id st
 
 // Channels is the actor's pool, and the actor's account.
 func (s *Service) Channels(ctx context.Context, actor tenant.Actor) (manager *tenant.Manager, account *tenant.Account, err error) {
-	if err := mayManage(actor); err != nil {
+	if err := MayManage(actor); err != nil {
 		return nil, nil, err
 	}
 	err = s.db.View(ctx, func(tx *store.Tx) error {
@@ -359,7 +359,7 @@ var accountStatuses = map[string]directory.Statuses{
 
 // ManagedAccounts is a page of the actor's accounts. Key and Token are "".
 func (s *Service) ManagedAccounts(ctx context.Context, actor tenant.Actor, f AccountFilter, page Page) ([]Account, Place, error) {
-	if err := mayManage(actor); err != nil {
+	if err := MayManage(actor); err != nil {
 		return nil, Place{}, err
 	}
 	return s.listAccounts(ctx, actor.AccountID, f, page)
@@ -388,12 +388,9 @@ func (s *Service) listAccounts(ctx context.Context, managerID string, f AccountF
 	}
 	page.query = fmt.Sprintf("%#v", f) // with quotes: no two filters read alike
 	if f.EmailEq != "" || f.NameEq != "" {
-		err := s.db.View(ctx, func(tx *store.Tx) (err error) {
-			q.Only, err = tx.AccountNumbers(managerID, f.EmailEq, f.NameEq)
-			return err
-		})
-		if err != nil {
-			return nil, Place{}, err
+		page.exact = &exact{
+			key:  fmt.Sprintf("%q %q", f.EmailEq, f.NameEq),
+			read: func(tx *store.Tx) ([]int64, error) { return tx.AccountNumbers(managerID, f.EmailEq, f.NameEq) },
 		}
 	}
 	numbers, place, err := s.accounts.page(ctx, managerID, q, page)

@@ -25,6 +25,14 @@ type Page struct {
 	Retry bool
 
 	query string
+	exact *exact // nil for none
+}
+
+// exact is a filter that an index of the database answers: the numbers of the
+// rows that match.
+type exact struct {
+	key  string
+	read func(tx *store.Tx) ([]int64, error)
 }
 
 // Place tells where a page stands.
@@ -59,8 +67,48 @@ type listing struct {
 
 	mu             sync.Mutex // refreshing
 	rows, revision int64
+	matches        map[string]matches // of exact filters, by key
 
 	walks walks
+}
+
+// matches are what an exact filter found in a state of the directory.
+type matches struct {
+	rows, revision int64
+	numbers        []int64
+}
+
+const (
+	// mostMatches bounds the exact filters that a listing remembers, and
+	// longestMatches the numbers of each.
+	mostMatches    = 4
+	longestMatches = 1 << 21
+)
+
+// match is what an exact filter finds. It is remembered while nothing changes, so
+// that the pages of one search cost a search once.
+func (l *listings) match(ctx context.Context, list *listing, filter *exact) ([]int64, error) {
+	list.mu.Lock()
+	state := matches{rows: list.rows, revision: list.revision}
+	kept, ok := list.matches[filter.key]
+	list.mu.Unlock()
+	if ok && kept.rows == state.rows && kept.revision == state.revision {
+		return kept.numbers, nil
+	}
+	err := l.db.View(ctx, func(tx *store.Tx) (err error) {
+		state.numbers, err = filter.read(tx)
+		return err
+	})
+	if err != nil || len(state.numbers) > longestMatches {
+		return state.numbers, err
+	}
+	list.mu.Lock()
+	defer list.mu.Unlock()
+	if list.matches == nil || len(list.matches) >= mostMatches {
+		list.matches = map[string]matches{}
+	}
+	list.matches[filter.key] = state
+	return state.numbers, nil
 }
 
 func newListings(db *store.DB, load loader, most int64) *listings {
@@ -114,6 +162,15 @@ func (l *listings) shrink(owner string, keep *listing) {
 	}
 }
 
+// prune forgets the walks whose time is over.
+func (l *listings) prune() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, list := range l.owners {
+		list.walks.prune(l.db.Source().Now())
+	}
+}
+
 // refresh takes over what the database knows and the directory does not.
 func (l *listings) refresh(ctx context.Context, owner string, list *listing) error {
 	list.mu.Lock()
@@ -148,6 +205,12 @@ func (l *listings) page(ctx context.Context, owner string, q directory.Query, p 
 	list := l.of(owner)
 	if err := l.refresh(ctx, owner, list); err != nil {
 		return nil, Place{}, err
+	}
+	if p.exact != nil {
+		var err error
+		if q.Only, err = l.match(ctx, list, p.exact); err != nil {
+			return nil, Place{}, err
+		}
 	}
 	walk, at := list.walks.find(p, l.db.Source().Now())
 	var found directory.Page

@@ -280,9 +280,9 @@ func (m *machine) alter(t *rapid.T, what string, act func(tenant.Actor, string) 
 	}
 }
 
-// final is what a cancelled account answers to what would change it.
-func final(a *modelAccount, changes bool) string {
-	if a.cancelled && changes {
+// final is what a cancelled account answers to what asks for a change.
+func final(a *modelAccount, asks bool) string {
+	if a.cancelled && asks {
 		return refusal(tenant.Conflict)
 	}
 	return ""
@@ -298,20 +298,20 @@ func (m *machine) update(t *rapid.T) {
 	allow := rapid.SampledFrom([]*bool{nil, ptr(true), ptr(false)}).Draw(t, "allow")
 	m.alter(t, "update", func(actor tenant.Actor, id string) (*service.Account, error) {
 		return m.UpdateManagedAccount(m.ctx, actor, id, allow)
-	}, func(a *modelAccount) string { return final(a, allow != nil && *allow != a.pricing) },
+	}, func(a *modelAccount) string { return final(a, allow != nil) },
 		func(a *modelAccount) bool { return allow != nil && set(&a.pricing, *allow) })
 }
 
 func (m *machine) disable(t *rapid.T) {
 	m.alter(t, "disable", func(actor tenant.Actor, id string) (*service.Account, error) {
 		return m.DisableAccount(m.ctx, actor, id)
-	}, func(a *modelAccount) string { return final(a, !a.disabled) }, func(a *modelAccount) bool { return set(&a.disabled, true) })
+	}, func(a *modelAccount) string { return final(a, true) }, func(a *modelAccount) bool { return set(&a.disabled, true) })
 }
 
 func (m *machine) enable(t *rapid.T) {
 	m.alter(t, "enable", func(actor tenant.Actor, id string) (*service.Account, error) {
 		return m.EnableAccount(m.ctx, actor, id)
-	}, func(a *modelAccount) string { return final(a, a.disabled) }, func(a *modelAccount) bool { return set(&a.disabled, false) })
+	}, func(a *modelAccount) string { return final(a, true) }, func(a *modelAccount) bool { return set(&a.disabled, false) })
 }
 
 func (m *machine) setLimit(t *rapid.T) {
@@ -326,7 +326,7 @@ func (m *machine) setLimit(t *rapid.T) {
 		case limit < 0:
 			return refusal(tenant.OutOfRange)
 		case a.cancelled:
-			return final(a, limit != a.limit)
+			return final(a, true)
 		case limit-a.limit > a.manager.free() && limit != a.limit:
 			return refusal(tenant.OutOfRange)
 		}
@@ -344,11 +344,11 @@ func (m *machine) operate(t *rapid.T) {
 	what := rapid.SampledFrom([]string{"block", "unblock", "unblock", "cancel", "approve", "approve", "revoke"}).Draw(t, "operation")
 	switch what {
 	case "block":
-		want = final(a, !a.blocked)
+		want = final(a, true)
 		got, err = m.BlockAccount(m.ctx, operator, a.id)
 		changed = err == nil && set(&a.blocked, true)
 	case "unblock":
-		want = final(a, a.blocked)
+		want = final(a, true)
 		got, err = m.UnblockAccount(m.ctx, operator, a.id)
 		changed = err == nil && set(&a.blocked, false)
 	case "cancel":

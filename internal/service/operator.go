@@ -93,7 +93,7 @@ func (s *Service) CreateUser(ctx context.Context, actor tenant.Actor, accountID 
 		if err := s.passwords.Check("password", *in.Password, in.Email); err != nil {
 			return nil, err
 		}
-		if hash, err = s.passwords.Hash(ctx, *in.Password); err != nil {
+		if hash, err = s.passwords.Hash(ctx, actor.CredentialID, *in.Password); err != nil {
 			return nil, err
 		}
 	}

@@ -36,6 +36,7 @@ type Service struct {
 	sealer    *auth.Sealer
 	passwords *auth.Passwords
 	options   Options
+	refused   refused
 	accounts  *listings
 	users     *listings
 	underway  underway
@@ -85,18 +86,19 @@ type Once struct {
 // Without, only a try above the first looks for an answer, for two equal
 // requests may well be meant.
 func (s *Service) once(ctx context.Context, o Once, do func(*store.Tx) ([]byte, error)) (answer []byte, err error) {
-	body := s.sealer.Digest(string(o.Body))
-	request, life := s.sealer.Digest(o.Request+"\x00body\x00"+body), s.options.KeepAnswers
+	request, body := s.digests(o)
+	life := s.options.KeepAnswers
 	if o.Key != "" {
-		request, life = s.sealer.Digest(o.Request+"\x00key\x00"+o.Key), s.options.KeepKeyedAnswers
+		life = s.options.KeepKeyedAnswers
 	}
+	fresh := o.Try == 0 || s.refused.fresh(request, o.Try, s.db.Source().Now())
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
 		var kept *store.Answer
 		var err error
 		switch {
 		case o.Key != "":
 			kept, err = tx.KeptAnswer(request)
-		case o.Try > 0:
+		case !fresh:
 			kept, err = tx.TakeAnswer(request, o.Try)
 		}
 		if err != nil {
@@ -117,6 +119,9 @@ func (s *Service) once(ctx context.Context, o Once, do func(*store.Tx) ([]byte, 
 			ID: id, Request: request, Body: body, Sealed: s.sealer.Seal(answer, id), Try: o.Try, ExpiresAt: tx.Now().Add(life),
 		})
 	})
+	if err == nil && o.Try > 0 {
+		s.refused.done(request, o.Try)
+	}
 	return answer, err
 }
 
@@ -130,6 +135,8 @@ func (s *Service) Prune(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
+		s.accounts.prune()
+		s.users.prune()
 		for n := int64(1); n > 0 && ctx.Err() == nil; {
 			err := s.db.Update(ctx, func(tx *store.Tx) (err error) {
 				n, err = tx.Prune(tx.Now().Add(-store.KeepEvents), 500)
@@ -142,7 +149,9 @@ func (s *Service) Prune(ctx context.Context) {
 	}
 }
 
-func mayManage(actor tenant.Actor) error {
+// MayManage refuses, with kind Forbidden, who may not manage accounts: whoever is
+// no approved manager, and sub-users without the permission.
+func MayManage(actor tenant.Actor) error {
 	if !actor.May("managed_accounts") || !actor.Manager {
 		return tenant.RefuseParameter(tenant.Forbidden, "Authorization", "")
 	}

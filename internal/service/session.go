@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/tenantry/tenantry/internal/auth"
@@ -15,37 +16,28 @@ type Session struct {
 	User  User
 }
 
-// mostNamesakes is how many organizations one address is looked for in.
-const mostNamesakes = 4
-
-// SignIn starts a session for who has that address and password, in the given
-// organization or, with "", in the first that fits. Whatever is wrong, the
-// refusal is the same, and takes as long.
+// SignIn starts a session for who has that address and password in the given
+// organization or, with "", in the oldest that knows the address. Whatever is
+// wrong, the refusal is the same and one password is hashed.
 func (s *Service) SignIn(ctx context.Context, email, password, organizationID, requestID string) (*Session, error) {
-	var users []tenant.User
+	var found *tenant.User
 	err := s.db.View(ctx, func(tx *store.Tx) (err error) {
-		users, err = tx.UsersByEmail(email, mostNamesakes)
+		found, err = tx.UserByEmail(email, organizationID)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	refused := tenant.RefuseField(tenant.Unauthenticated, "password", "")
+	hash := ""
+	if found != nil {
+		hash = found.PasswordHash
+	}
 	if len(password) > auth.MaxPassword {
 		password = ""
 	}
-	var found *tenant.User
-	for _, user := range append(users, tenant.User{})[:max(1, len(users))] {
-		ok, err := s.passwords.Matches(ctx, password, user.PasswordHash)
-		if err != nil {
-			return nil, err
-		}
-		if ok && found == nil && (organizationID == "" || organizationID == user.AccountID) {
-			found = &user
-		}
-	}
-	if found == nil {
-		return nil, refused
+	if ok, err := s.passwords.Matches(ctx, password, hash); err != nil || !ok {
+		return nil, cmp.Or(err, error(refused))
 	}
 	session := &Session{Token: s.sealer.MintToken() + s.sealer.MintToken()}
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
@@ -124,13 +116,7 @@ func (s *Service) session(tx *store.Tx, token string) (*Session, error) {
 	return &Session{Session: *row, User: User{User: *user}}, nil
 }
 
-// SignOut ends the session of a token.
-func (s *Service) SignOut(ctx context.Context, token string) (session *Session, err error) {
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		if session, err = s.session(tx, token); err != nil {
-			return err
-		}
-		return tx.EndSession(session.Digest)
-	})
-	return session, err
+// SignOut ends a session.
+func (s *Service) SignOut(ctx context.Context, session *Session) error {
+	return s.db.Update(ctx, func(tx *store.Tx) error { return tx.EndSession(session.Digest) })
 }

@@ -170,9 +170,14 @@ func spare(list []*walk) int {
 	return least
 }
 
-// forget drops the walks whose time is over, or all when none is.
-func (w *walks) forget(now time.Time) {
-	before := w.n
+// prune drops the walks whose time is over.
+func (w *walks) prune(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drop(now)
+}
+
+func (w *walks) drop(now time.Time) {
 	for id, list := range w.byID {
 		fresh := slices.DeleteFunc(list, func(x *walk) bool { return now.Sub(x.used) > walkLife })
 		w.n -= len(list) - len(fresh)
@@ -180,7 +185,17 @@ func (w *walks) forget(now time.Time) {
 			delete(w.byID, id)
 		}
 	}
-	if w.n == before {
+	for reader, at := range w.shared {
+		if now.Sub(at) > walkLife {
+			delete(w.shared, reader)
+		}
+	}
+}
+
+// forget makes room: it drops the walks whose time is over, or all when none is.
+func (w *walks) forget(now time.Time) {
+	before := w.n
+	if w.drop(now); w.n == before {
 		w.byID, w.n = map[walkID][]*walk{}, 0
 	}
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/tenantry/tenantry/internal/tenant"
 )
 
-// Apply writes a change: its rows, one audit entry and one event. It is the only
-// way to write, so that nothing changes without a trace. An empty change writes
+// Apply writes a change: its rows, one audit entry and one event. Nothing that
+// belongs to a tenant is written in any other way, so that nothing changes without
+// a trace; sessions and kept answers come and go beside it. An empty change writes
 // nothing at all.
 //
 // It fills the numbers that new accounts and users are given, and refuses, with
@@ -57,7 +58,8 @@ func (tx *Tx) Apply(change tenant.Change) error {
 // changed notes an id for those who keep copies.
 func (tx *Tx) changed(id string) { tx.ids = append(tx.ids, id) }
 
-// record writes the audit entry and the event.
+// record writes the audit entry and the event. An entry is never older than the
+// one before it, even if the clock was set back: they are found by time.
 func (tx *Tx) record(change tenant.Change) error {
 	fields, err := json.Marshal(change.Fields())
 	if err != nil {
@@ -66,8 +68,11 @@ func (tx *Tx) record(change tenant.Change) error {
 	id := tx.source.NewID()
 	number, err := tx.count(`INSERT INTO audit_entry (id, account_id, number, actor_user_id, credential_id, made_by,
 		event, resource_type, resource_id, changes, request_id, created_at)
-		SELECT $1, $2, COALESCE(MAX(number), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11
-		FROM audit_entry WHERE account_id = $2 RETURNING number`,
+		SELECT $1, $2, COALESCE(last.number, 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10,
+			CASE WHEN last.created_at > $11 THEN last.created_at ELSE $11 END
+		FROM (SELECT 1 AS row) one LEFT JOIN
+			(SELECT number, created_at FROM audit_entry WHERE account_id = $2 ORDER BY number DESC LIMIT 1) last ON TRUE
+		RETURNING number`,
 		id, change.AccountID, change.Actor.UserID, change.Actor.CredentialID, change.Actor.MadeBy(change.AccountID),
 		change.Event, change.ResourceType, change.ResourceID, string(fields), change.Actor.RequestID, micros(tx.now))
 	if err != nil {

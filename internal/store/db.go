@@ -187,12 +187,15 @@ func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
 		db.closing.RUnlock()
 	default:
 		db.closing.RUnlock()
-		return tenant.Refuse(tenant.Unavailable, "Too many writes wait already.")
+		return ErrBusy
 	}
 	// Once queued, the outcome is worth waiting for even if the caller has gone:
 	// a job whose context has ended before its turn is skipped.
 	return <-j.done
 }
+
+// ErrBusy is the refusal of a write that was not even begun, of kind Unavailable.
+var ErrBusy error = tenant.Refuse(tenant.Unavailable, "Too many writes wait already.")
 
 type job struct {
 	ctx  context.Context
@@ -235,7 +238,7 @@ func (db *DB) commitLoop(s *session) {
 func (db *DB) commitBatch(s *session, batch []*job) {
 	err := db.tryBatch(s, batch)
 	for _, j := range batch {
-		if err != nil && j.err == nil {
+		if err != nil && (j.err == nil || isBroken(j.err) || isFull(j.err)) {
 			j.err = db.unwritten(err)
 		}
 		if j.err == nil && len(j.tx.ids) > 0 {

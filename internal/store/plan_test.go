@@ -42,7 +42,7 @@ var reads = map[string]func(tx *store.Tx){
 
 	"UserByID":      func(tx *store.Tx) { tx.UserByID("u") },
 	"User":          func(tx *store.Tx) { tx.User("a", "u", "id") },
-	"UsersByEmail":  func(tx *store.Tx) { tx.UsersByEmail("e", 4) },
+	"UserByEmail":   func(tx *store.Tx) { tx.UserByEmail("e", ""); tx.UserByEmail("e", "a") },
 	"UsersByNumber": func(tx *store.Tx) { tx.UsersByNumber("a", []int64{1, 2}) },
 	"UserDirectory": func(tx *store.Tx) {
 		tx.UserDirectory(rootID, 1, 0, func(directory.Entry) error { return nil })

@@ -38,11 +38,14 @@ func (tx *Tx) User(accountID, id, parameter string) (*tenant.User, error) {
 	return user, nil
 }
 
-// UsersByEmail are the users with that address, in whatever organization, the
-// oldest first, at most limit of them.
-func (tx *Tx) UsersByEmail(email string, limit int) ([]tenant.User, error) {
-	return all(tx, scanUser, "SELECT "+userColumns+` FROM organization_user u
-		WHERE u.email_key = $1 AND u.removed = FALSE ORDER BY u.account_id LIMIT $2`, tenant.EmailKey(email), limit)
+// UserByEmail is the user with that address in the organization or, with "", in
+// the oldest that knows it; nil when there is none.
+func (tx *Tx) UserByEmail(email, accountID string) (*tenant.User, error) {
+	const query = "SELECT " + userColumns + " FROM organization_user u WHERE u.email_key = $1 AND u.removed = FALSE"
+	if accountID != "" {
+		return one(tx, scanUser, query+" AND u.account_id = $2", tenant.EmailKey(email), accountID)
+	}
+	return one(tx, scanUser, query+" ORDER BY u.account_id LIMIT 1", tenant.EmailKey(email))
 }
 
 // UsersByNumber are the organization's users with those numbers, in that order.

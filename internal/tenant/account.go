@@ -234,13 +234,13 @@ func SetChannelLimit(actor Actor, account Account, limit int64, now time.Time) (
 }
 
 func alterAccount(actor Actor, event string, before Account, now time.Time, alter func(*Account)) (Change, error) {
+	if before.Cancelled {
+		return Change{}, Refuse(Conflict, "The account is cancelled and cannot be changed any more.")
+	}
 	after := before
 	alter(&after)
 	if after == before {
 		return Change{}, nil
-	}
-	if before.Cancelled {
-		return Change{}, Refuse(Conflict, "The account is cancelled and cannot be changed any more.")
 	}
 	after.UpdatedAt = later(before.UpdatedAt, now)
 	change := changeOf(actor, event, before.ID, "managed_account", before.ID)

@@ -5,7 +5,8 @@ package tenant
 type Diff[T any] struct{ Before, After *T }
 
 // Change is everything one use case alters. The store writes it with its audit
-// entry and its event in one transaction, and knows no other way to write.
+// entry and its event in one transaction, and writes what is a tenant's in no other
+// way.
 type Change struct {
 	Actor Actor
 	// Event is the audit entry's change_type and the webhook's event_type.
