@@ -80,9 +80,7 @@ func (a *Authenticator) Actor(ctx context.Context, c Credentials) (tenant.Actor,
 		return tenant.Actor{}, unauthenticated()
 	}
 	digest := a.sealer.Digest(secret)
-	key, err := a.keys.Load(digest, func() (*tenant.Key, error) {
-		return read(ctx, a.db, func(tx *store.Tx) (*tenant.Key, error) { return tx.Key(digest) })
-	})
+	key, err := a.key(ctx, digest)
 	if err != nil {
 		return tenant.Actor{}, err
 	}
@@ -142,7 +140,22 @@ func namesAccount(name string, own, managing *tenant.Account) bool {
 	return key == tenant.EmailKey(own.Email) || managing != nil && key == tenant.EmailKey(managing.Email)
 }
 
+// What is looked up for every request is first looked for without Load, whose
+// function would be made anew each time.
+
+func (a *Authenticator) key(ctx context.Context, digest string) (*tenant.Key, error) {
+	if kept, ok := a.keys.Get(digest); ok {
+		return kept, nil
+	}
+	return a.keys.Load(digest, func() (*tenant.Key, error) {
+		return read(ctx, a.db, func(tx *store.Tx) (*tenant.Key, error) { return tx.Key(digest) })
+	})
+}
+
 func (a *Authenticator) account(ctx context.Context, id string) (*account, error) {
+	if kept, ok := a.accounts.Get(id); ok {
+		return kept, nil
+	}
 	return a.accounts.Load(id, func() (*account, error) {
 		return read(ctx, a.db, func(tx *store.Tx) (*account, error) {
 			row, err := tx.Account(id)

@@ -84,7 +84,7 @@ func (s *Server) retrieveAccount(c *call) (any, error) {
 	if err := service.MayManage(c.actor); err != nil {
 		return nil, err
 	}
-	id := c.PathValue("id")
+	id := c.id
 	kept, known := s.replies.Get(id)
 	if known && kept.managerID == c.actor.AccountID {
 		return kept.body, nil
@@ -119,11 +119,11 @@ func (s *Server) updateAccount(c *call) (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	return accountAnswer(s.service.UpdateManagedAccount(c.Context(), c.actor, c.PathValue("id"), body.AllowCustomPricing))
+	return accountAnswer(s.service.UpdateManagedAccount(c.Context(), c.actor, c.id, body.AllowCustomPricing))
 }
 
 func (s *Server) disableAccount(c *call) (any, error) {
-	return accountAnswer(s.service.DisableAccount(c.Context(), c.actor, c.PathValue("id")))
+	return accountAnswer(s.service.DisableAccount(c.Context(), c.actor, c.id))
 }
 
 func (s *Server) enableAccount(c *call) (any, error) {
@@ -131,7 +131,7 @@ func (s *Server) enableAccount(c *call) (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	return accountAnswer(s.service.EnableAccount(c.Context(), c.actor, c.PathValue("id")))
+	return accountAnswer(s.service.EnableAccount(c.Context(), c.actor, c.id))
 }
 
 func (s *Server) updateChannelLimit(c *call) (any, error) {
@@ -139,7 +139,7 @@ func (s *Server) updateChannelLimit(c *call) (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	account, err := s.service.SetChannelLimit(c.Context(), c.actor, c.PathValue("id"), body.ChannelLimit)
+	account, err := s.service.SetChannelLimit(c.Context(), c.actor, c.id, body.ChannelLimit)
 	if err != nil {
 		return nil, err
 	}

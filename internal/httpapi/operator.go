@@ -83,7 +83,7 @@ func (s *Server) operatorCreateAccount(c *call) (any, error) {
 }
 
 func (s *Server) operatorRetrieveAccount(c *call) (any, error) {
-	return operatorAnswer(s.service.AnyAccount(c.Context(), c.PathValue("id")))
+	return operatorAnswer(s.service.AnyAccount(c.Context(), c.id))
 }
 
 func (s *Server) operatorUpdateCredit(c *call) (any, error) {
@@ -95,7 +95,7 @@ func (s *Server) operatorUpdateCredit(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return operatorAnswer(s.service.SetCredit(c.Context(), c.actor, c.PathValue("id"), balance, creditLimit))
+	return operatorAnswer(s.service.SetCredit(c.Context(), c.actor, c.id, balance, creditLimit))
 }
 
 // credit reads the two amounts, where they are given.
@@ -125,23 +125,23 @@ func (s *Server) operatorApproveManager(c *call) (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	return operatorAnswer(s.service.ApproveManager(c.Context(), c.actor, c.PathValue("id"), body.ChannelPool))
+	return operatorAnswer(s.service.ApproveManager(c.Context(), c.actor, c.id, body.ChannelPool))
 }
 
 func (s *Server) operatorRevokeManager(c *call) (any, error) {
-	return operatorAnswer(s.service.RevokeManager(c.Context(), c.actor, c.PathValue("id")))
+	return operatorAnswer(s.service.RevokeManager(c.Context(), c.actor, c.id))
 }
 
 func (s *Server) operatorBlockAccount(c *call) (any, error) {
-	return operatorAnswer(s.service.BlockAccount(c.Context(), c.actor, c.PathValue("id")))
+	return operatorAnswer(s.service.BlockAccount(c.Context(), c.actor, c.id))
 }
 
 func (s *Server) operatorUnblockAccount(c *call) (any, error) {
-	return operatorAnswer(s.service.UnblockAccount(c.Context(), c.actor, c.PathValue("id")))
+	return operatorAnswer(s.service.UnblockAccount(c.Context(), c.actor, c.id))
 }
 
 func (s *Server) operatorCancelAccount(c *call) (any, error) {
-	return operatorAnswer(s.service.CancelAccount(c.Context(), c.actor, c.PathValue("id")))
+	return operatorAnswer(s.service.CancelAccount(c.Context(), c.actor, c.id))
 }
 
 func (s *Server) operatorListUsers(c *call) (any, error) {
@@ -151,7 +151,7 @@ func (s *Server) operatorListUsers(c *call) (any, error) {
 	if err := q.done(); err != nil {
 		return nil, err
 	}
-	users, place, err := s.service.UsersOf(c.Context(), c.PathValue("id"), filter, page)
+	users, place, err := s.service.UsersOf(c.Context(), c.id, filter, page)
 	if err != nil {
 		return nil, err
 	}
@@ -168,22 +168,22 @@ func (s *Server) operatorCreateUser(c *call) (any, error) {
 		return nil, err
 	}
 	in := service.NewUser{Email: body.Email, Password: body.Password, BypassesSSO: is(body.BypassesSSO), GroupIDs: body.GroupIDs}
-	answer, err := s.service.CreateUser(c.Context(), c.actor, c.PathValue("id"), in, once, func(u *service.User, key string) ([]byte, error) {
+	answer, err := s.service.CreateUser(c.Context(), c.actor, c.id, in, once, func(u *service.User, key string) ([]byte, error) {
 		return encode(api.Response[api.CreatedUser]{Data: api.CreatedUser{OrganizationUser: wireUser(u), APIKey: key}})
 	})
 	return encoded(answer), err
 }
 
 func (s *Server) operatorBlockUser(c *call) (any, error) {
-	return userAnswer(s.service.BlockUser(c.Context(), c.actor, c.PathValue("id"), c.PathValue("user_id")))
+	return userAnswer(s.service.BlockUser(c.Context(), c.actor, c.id, c.PathValue("user_id")))
 }
 
 func (s *Server) operatorUnblockUser(c *call) (any, error) {
-	return userAnswer(s.service.UnblockUser(c.Context(), c.actor, c.PathValue("id"), c.PathValue("user_id")))
+	return userAnswer(s.service.UnblockUser(c.Context(), c.actor, c.id, c.PathValue("user_id")))
 }
 
 func (s *Server) operatorListGroups(c *call) (any, error) {
-	groups, err := s.service.Groups(c.Context(), c.PathValue("id"))
+	groups, err := s.service.Groups(c.Context(), c.id)
 	if err != nil {
 		return nil, err
 	}
@@ -203,18 +203,18 @@ func (s *Server) operatorCreateGroup(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.service.CreateGroup(c.Context(), c.actor, c.PathValue("id"), "", body.Name, body.Permissions, once, func(g *tenant.Group) ([]byte, error) {
+	answer, err := s.service.CreateGroup(c.Context(), c.actor, c.id, "", body.Name, body.Permissions, once, func(g *tenant.Group) ([]byte, error) {
 		return encode(api.Response[api.Group]{Data: wireGroup(g)})
 	})
 	return encoded(answer), err
 }
 
 func (s *Server) operatorAddMember(c *call) (any, error) {
-	return userAnswer(s.service.SetMember(c.Context(), c.actor, c.PathValue("id"), c.PathValue("group_id"), c.PathValue("user_id"), true))
+	return userAnswer(s.service.SetMember(c.Context(), c.actor, c.id, c.PathValue("group_id"), c.PathValue("user_id"), true))
 }
 
 func (s *Server) operatorRemoveMember(c *call) (any, error) {
-	return userAnswer(s.service.SetMember(c.Context(), c.actor, c.PathValue("id"), c.PathValue("group_id"), c.PathValue("user_id"), false))
+	return userAnswer(s.service.SetMember(c.Context(), c.actor, c.id, c.PathValue("group_id"), c.PathValue("user_id"), false))
 }
 
 func (s *Server) operatorListAudit(c *call) (any, error) {

@@ -94,7 +94,7 @@ func TestNoSecretIsLeft(t *testing.T) {
 			t.Errorf("the body was not read: %v", err)
 		}
 		panic("canary")
-	}}).ServeHTTP(answer, request)
+	}}, answer, request, "")
 	if answer.Code != 500 || !strings.Contains(answer.Body.String(), answer.Header().Get("X-Request-Id")) || strings.Contains(answer.Body.String(), "canary") {
 		t.Errorf("panic: %d %s", answer.Code, answer.Body)
 	}

@@ -51,7 +51,7 @@ type Server struct {
 	db        *store.DB
 	log       *slog.Logger
 	mux       *http.ServeMux
-	retrieve  http.Handler // of one managed account
+	retrieve  Route // of one managed account
 	maxBody   int64
 	keys      *limiter // requests, by key
 	failures  *limiter // refused credentials, by address
@@ -105,10 +105,11 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 		idPrefix:  db.Source().NewID()[:24],
 	}
 	for _, r := range Routes {
-		handler := server.serve(r)
-		server.mux.Handle(r.Pattern, handler)
+		server.mux.HandleFunc(r.Pattern, func(w http.ResponseWriter, request *http.Request) {
+			server.serve(r, w, request, request.PathValue("id"))
+		})
 		if r.Pattern == "GET "+retrievePrefix+"{id}" {
-			server.retrieve = handler
+			server.retrieve = r
 		}
 	}
 	server.mux.Handle("/", http.HandlerFunc(server.serveUnknown))
@@ -138,6 +139,7 @@ func concat(tables ...[]Route) (all []Route) {
 // call is one request on its way to a use case.
 type call struct {
 	*http.Request
+	id      string // of the path, "" when it has none
 	actor   tenant.Actor
 	session *service.Session // of routes with that scope
 	body    []byte
@@ -170,8 +172,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The request that comes most often by far need not be looked for among all
 	// routes. An id in any other form goes the long way.
 	if id, ok := strings.CutPrefix(r.URL.Path, retrievePrefix); ok && r.Method == http.MethodGet && tenant.IsUUID(id) {
-		r.SetPathValue("id", id)
-		s.retrieve.ServeHTTP(w, r)
+		s.serve(s.retrieve, w, r, id)
 		return
 	}
 	if unclean(r.URL.EscapedPath()) {
@@ -190,32 +191,31 @@ func unclean(p string) bool {
 
 // serve is the one way of every request: id, panic guard, credentials, rate
 // limit, handler, answer.
-func (s *Server) serve(route Route) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := s.newCall(w, r)
-		if s.log.Enabled(r.Context(), slog.LevelDebug) {
-			began := time.Now()
-			defer func() {
-				s.log.Debug("request", "id", c.requestID, "operation", route.ID, "took", time.Since(began))
-			}()
-		}
+func (s *Server) serve(route Route, w http.ResponseWriter, r *http.Request, id string) {
+	c := s.newCall(w, r)
+	c.id = id
+	if s.log.Enabled(r.Context(), slog.LevelDebug) {
+		began := time.Now()
 		defer func() {
-			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler {
-					panic(p)
-				}
-				s.log.Error("a handler panicked", "id", c.requestID, "operation", route.ID, "panic", p, "stack", string(debug.Stack()))
-				s.writeError(w, c, errors.New("panic"))
-			}
+			s.log.Debug("request", "id", c.requestID, "operation", route.ID, "took", time.Since(began))
 		}()
-		answer, err := s.answer(route, w, c)
-		if err == nil {
-			err = s.write(w, c, answer)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			s.log.Error("a handler panicked", "id", c.requestID, "operation", route.ID, "panic", p, "stack", string(debug.Stack()))
+			s.writeError(w, c, errors.New("panic"))
 		}
-		if err != nil {
-			s.writeError(w, c, err)
-		}
-	})
+	}()
+	answer, err := s.answer(route, w, c)
+	if err == nil {
+		err = s.write(w, c, answer)
+	}
+	if err != nil {
+		s.writeError(w, c, err)
+	}
 }
 
 func (s *Server) newCall(w http.ResponseWriter, r *http.Request) *call {

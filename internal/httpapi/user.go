@@ -49,7 +49,7 @@ func (s *Server) retrieveUser(c *call) (any, error) {
 	if err := q.done(); err != nil {
 		return nil, err
 	}
-	return userAnswer(s.service.User(c.Context(), c.actor, c.PathValue("id"), groups))
+	return userAnswer(s.service.User(c.Context(), c.actor, c.id, groups))
 }
 
 func (s *Server) removeUser(c *call) (any, error) {
@@ -57,7 +57,7 @@ func (s *Server) removeUser(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.service.RemoveUser(c.Context(), c.actor, c.PathValue("id"), once, func(u *service.User) ([]byte, error) {
+	answer, err := s.service.RemoveUser(c.Context(), c.actor, c.id, once, func(u *service.User) ([]byte, error) {
 		return encode(api.Response[api.OrganizationUser]{Data: wireUser(u)})
 	})
 	return encoded(answer), err
