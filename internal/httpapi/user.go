@@ -93,8 +93,8 @@ func wireUser(u *service.User) api.OrganizationUser {
 }
 
 // mostReports is how many reports one key may read at once: a slow reader holds
-// two chunks of users for as long as it likes.
-const mostReports = 4
+// two chunks of users, some 5 MB, for as long as it likes.
+const mostReports = 16
 
 // groupsReport streams every user with groups, as JSON or CSV. Accept chooses;
 // without a word from it, Content-Type does, for the vendor's text says so.
