@@ -268,7 +268,7 @@ func unreachable(err error, base string) (what, do string) {
 		return u.Host + " does not speak TLS", "begin the address with http:// or give the server a certificate"
 	case errors.Is(err, client.ErrTimeout):
 		return fmt.Sprintf("%s does not answer within %s", u.Host, patience), "check the network, a firewall or proxy on the way (HTTPS_PROXY is " + orNot(os.Getenv("HTTPS_PROXY")) + ")"
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), strings.Contains(err.Error(), "server closed idle connection"):
 		return u.Host + " closed the connection", "it may want https://, or something on the way cuts it"
 	}
 	return err.Error(), "check the network and the address"
