@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -75,7 +76,7 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 			a.DB.Close()
 		}
 	}()
-	master, err := masterKey(c, parts.Source)
+	master, err := a.masterKey(ctx, parts.Source)
 	if err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
 	}
@@ -102,11 +103,26 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 	return a, nil
 }
 
-func masterKey(c config.Config, source *tenant.Source) ([]byte, error) {
-	if c.MasterKey != "" {
-		return auth.ParseSecret(c.MasterKey, auth.MasterKeySize)
+// masterKey is the one that was given, or the file's. A file is made only for a
+// database that nothing is sealed in yet: any other needs the key it was made with.
+func (a *App) masterKey(ctx context.Context, source *tenant.Source) ([]byte, error) {
+	if a.Config.MasterKey != "" {
+		return auth.ParseSecret(a.Config.MasterKey, auth.MasterKeySize)
 	}
-	return auth.LoadSecret(filepath.Join(c.Data, "master.key"), auth.MasterKeySize, source)
+	path := filepath.Join(a.Config.Data, "master.key")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		var key *tenant.Key
+		if err := a.DB.View(ctx, func(tx *store.Tx) (err error) {
+			key, err = tx.AnyKey()
+			return err
+		}); err != nil {
+			return nil, err
+		}
+		if key != nil {
+			return nil, fmt.Errorf("%s is missing: restore it, or set TENANTRY_MASTER_KEY", path)
+		}
+	}
+	return auth.LoadSecret(path, auth.MasterKeySize, source)
 }
 
 // checkMasterKey refuses to start with another key than the one that sealed what

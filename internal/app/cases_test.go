@@ -495,7 +495,7 @@ func TestPagers(t *testing.T) {
 		}
 		seed.WriteString("    users:\n")
 		for i := range n {
-			fmt.Fprintf(&seed, "      - {id: u-%d-%d, email: u%d@example.org}\n", n, i, i)
+			fmt.Fprintf(&seed, "      - {id: 00000000-0000-7000-8000-0000%04d%04d, email: u%d@example.org}\n", n, i, i)
 		}
 	}
 	s := start(t, []byte(seed.String()))

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/service"
@@ -51,7 +53,8 @@ type DevInfo struct {
 
 // Run serves until the process is told to stop.
 func (d *DevCommand) Run() error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A closed terminal hangs up: then, too, nothing is left behind.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	return d.run(ctx, os.Stdout)
 }
@@ -68,6 +71,9 @@ func (d *DevCommand) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("seed %s: %w", d.Seed, err)
 	}
+	if len(seed.Accounts) == 0 {
+		return fmt.Errorf("seed %s: there are no accounts in it", d.Seed)
+	}
 	folder, err := os.MkdirTemp("", "tenantry-dev-")
 	if err != nil {
 		return err
@@ -78,6 +84,8 @@ func (d *DevCommand) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	c.Data, c.RateLimit, c.RateBurst, c.LogLevel = folder, d.RateLimit, d.RateBurst, "warn"
+	c.DrainTime = min(c.DrainTime, time.Second)
+	c.Listen = cmp.Or(c.Listen, "127.0.0.1:8077")
 	logger := NewLogger(c, os.Stderr)
 	slog.SetDefault(logger)
 	a, err := Open(ctx, c, Parts{Logger: logger})
@@ -93,7 +101,9 @@ func (d *DevCommand) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	d.announce(out, a.devInfo(c, listener, made))
+	if err := d.announce(out, a.devInfo(c, listener, made)); err != nil {
+		return err
+	}
 	return a.Serve(ctx, listener)
 }
 
@@ -131,15 +141,15 @@ func (a *App) devInfo(c config.Config, listener net.Listener, made []service.Acc
 	return info
 }
 
-func (d *DevCommand) announce(out io.Writer, info DevInfo) {
+func (d *DevCommand) announce(out io.Writer, info DevInfo) error {
 	if d.JSON {
-		json.NewEncoder(out).Encode(info)
-		return
+		return json.NewEncoder(out).Encode(info)
 	}
-	fmt.Fprint(out, strings.NewReplacer(
+	_, err := fmt.Fprint(out, strings.NewReplacer(
 		"{base}", info.BaseURL, "{key}", info.ManagerKey, "{orgkey}", info.OrganizationKey, "{email}", info.ManagerEmail,
 		"{operator}", info.OperatorURL, "{token}", info.OperatorToken,
 	).Replace(devText))
+	return err
 }
 
 const devText = `Tenantry is ready. Everything in it is gone when it stops (Ctrl-C).

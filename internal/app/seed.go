@@ -95,8 +95,8 @@ func (a *App) loadAccount(ctx context.Context, manager *tenant.Actor, seed *Seed
 		Password: seed.Password, AllowCustomPricing: seed.AllowCustomPricing, RollupBilling: seed.RollupBilling,
 		ChannelLimit: seed.ChannelLimit,
 	}
-	if seed.ID != "" && !tenant.IsUUID(seed.ID) {
-		return fail(fmt.Errorf("id must be a UUID in lower case"))
+	if err := checkSeedID(seed.ID); err != nil {
+		return fail(err)
 	}
 	var err error
 	if seed.Balance != "" {
@@ -123,6 +123,9 @@ func (a *App) loadAccount(ctx context.Context, manager *tenant.Actor, seed *Seed
 	*made = append(*made, account)
 	groups := map[string]string{}
 	for i, g := range seed.Groups {
+		if err := checkSeedID(g.ID); err != nil {
+			return fmt.Errorf("%s.groups[%d]: %w", place, i, err)
+		}
 		_, err := a.Service.CreateGroup(ctx, operator, account.ID, g.ID, g.Name, g.Permissions, once, func(g *tenant.Group) ([]byte, error) {
 			groups[g.Name] = g.ID
 			return nil, nil
@@ -169,9 +172,19 @@ func (a *App) loadAccount(ctx context.Context, manager *tenant.Actor, seed *Seed
 	return nil
 }
 
+func checkSeedID(id string) error {
+	if id != "" && !tenant.IsUUID(id) {
+		return fmt.Errorf("id must be a UUID in lower case, not %q", id)
+	}
+	return nil
+}
+
 func (a *App) loadUser(ctx context.Context, operator tenant.Actor, accountID string, u SeedUser, groups map[string]string) error {
 	in := service.NewUser{
 		ID: u.ID, Key: u.APIKey, Email: u.Email, Password: u.Password, BypassesSSO: u.BypassesSSO, Status: tenant.UserStatus(u.UserStatus),
+	}
+	if err := checkSeedID(u.ID); err != nil {
+		return err
 	}
 	if !slices.Contains([]string{"", "enabled", "disabled", "blocked"}, u.UserStatus) {
 		return fmt.Errorf("user_status must be enabled, disabled or blocked")

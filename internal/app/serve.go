@@ -32,6 +32,7 @@ func (ServeCommand) Help() string {
 func (s *ServeCommand) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal stops at once
 	logger := NewLogger(s.Config, os.Stderr)
 	slog.SetDefault(logger)
 	a, err := Open(ctx, s.Config, Parts{Logger: logger})

@@ -5,6 +5,7 @@ package config
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -46,10 +47,19 @@ type Config struct {
 
 // Check refuses what cannot work, and says which setting it is.
 func (c *Config) Check() error {
+	_, _, err := net.SplitHostPort(c.Listen)
 	switch {
+	case err != nil:
+		return fmt.Errorf("listen must be host:port, such as 127.0.0.1:8077 or :8077, not %q", c.Listen)
+	case c.Data == "":
+		return fmt.Errorf("data must name a folder")
+	case c.OperatorToken != "" && len(c.OperatorToken) < 16:
+		return fmt.Errorf("operator-token must have at least 16 characters")
+	case c.DrainTime < 0:
+		return fmt.Errorf("drain-time must not be negative")
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return fmt.Errorf("tls-cert and tls-key go together: one of them is missing")
-	case !(c.RateLimit >= 0.001 && c.RateLimit <= 1e6 || c.RateLimit < 0):
+	case !(c.RateLimit >= 0.001 && c.RateLimit <= 1e6 || c.RateLimit == -1):
 		return fmt.Errorf("rate-limit must be from 0.001 to 1000000, or -1 for no limit")
 	case c.RateBurst < 1 || c.RateBurst > 1e6:
 		return fmt.Errorf("rate-burst must be from 1 to 1000000")

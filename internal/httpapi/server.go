@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"log/slog"
 	"net/http"
@@ -61,6 +62,7 @@ type Server struct {
 	reports   counter // under way, by key
 	replies   *store.Cache[reply]
 	idPrefix  string
+	idSeed    maphash.Seed
 	idCount   atomic.Uint64
 }
 
@@ -103,6 +105,7 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 		proxies:   o.TrustedProxies,
 		replies:   store.NewCache[reply](db, 1<<16),
 		idPrefix:  db.Source().NewID()[:24],
+		idSeed:    maphash.MakeSeed(),
 	}
 	for _, r := range Routes {
 		server.mux.HandleFunc(r.Pattern, func(w http.ResponseWriter, request *http.Request) {
@@ -287,12 +290,16 @@ const bodyTime = 15 * time.Second
 
 // readBody takes the body in, up to the limit. An empty one may have any type.
 func (s *Server) readBody(w http.ResponseWriter, c *call) error {
+	tooLarge := tenant.Refuse(tenant.TooLarge, fmt.Sprintf("A request body may have at most %d bytes.", s.maxBody))
+	if c.ContentLength > s.maxBody {
+		return tooLarge // before anybody is told to go on sending
+	}
 	body, err := io.ReadAll(io.LimitReader(c.Body, s.maxBody+1))
 	if err != nil {
 		return tenant.Refuse(tenant.Malformed, "The request body could not be read.")
 	}
 	if int64(len(body)) > s.maxBody {
-		return tenant.Refuse(tenant.TooLarge, fmt.Sprintf("A request body may have at most %d bytes.", s.maxBody))
+		return tooLarge
 	}
 	http.NewResponseController(w).SetReadDeadline(time.Time{})
 	c.Request.Body = http.NoBody
@@ -409,10 +416,18 @@ func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
 	s.writeError(w, c, tenant.Refuse(tenant.NoMethod, "This path has "+strings.Join(allowed, ", ")+"."))
 }
 
-// newRequestID is a UUID that no other answer of any process has.
+// newRequestID is a UUID that no other answer of any process has. The count in it
+// is shuffled, four rounds of a Feistel network, for it would tell each tenant how
+// much all of them ask.
 func (s *Server) newRequestID() string {
+	const half = 1<<24 - 1
+	count := s.idCount.Add(1)
+	left, right := count>>24&half, count&half
+	for round := range uint64(4) {
+		left, right = right, left^maphash.Comparable(s.idSeed, right<<2|round)&half
+	}
 	var digits [12]byte
-	for n, i := s.idCount.Add(1), len(digits)-1; i >= 0; i, n = i-1, n>>4 {
+	for n, i := left<<24|right, len(digits)-1; i >= 0; i, n = i-1, n>>4 {
 		digits[i] = "0123456789abcdef"[n&15]
 	}
 	return s.idPrefix + string(digits[:])

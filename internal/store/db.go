@@ -11,7 +11,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -71,7 +73,15 @@ func Open(ctx context.Context, path string, o Options) (_ *DB, err error) {
 		jobs:    make(chan *job, 4*o.Batch),
 		stopped: make(chan struct{}),
 	}
-	if db.lock, err = lockFile(path + ".lock"); err != nil {
+	// The database and what SQLite puts beside it are for this user alone.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	file.Close()
+	if db.lock, err = lockFile(path + ".lock"); errors.Is(err, fs.ErrPermission) {
+		return nil, err
+	} else if err != nil {
 		return nil, fmt.Errorf("the database %s is in use by another process: %w", filepath.Base(path), err)
 	}
 	defer func() {
@@ -93,6 +103,11 @@ func Open(ctx context.Context, path string, o Options) (_ *DB, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// Better now than with the first request.
+	if _, err := writer.run(beginWrite); err != nil {
+		return nil, fmt.Errorf("the database cannot be written: %w", err)
+	}
+	writer.run(rollback)
 	if db.read, err = openSQLite(path, true); err != nil {
 		return nil, err
 	}
