@@ -306,7 +306,7 @@ func (b *builder) users(ctx context.Context, n int) error {
 func (b *builder) build(ctx context.Context, first, n int, add func(*store.Tx, int) error) error {
 	defer b.progress.end()
 	for from := first; from < n; from += batchRows {
-		err := b.DB.Update(ctx, func(tx *store.Tx) error {
+		err := b.DB.Update(ctx, "", func(tx *store.Tx) error {
 			for i := from; i < min(from+batchRows, n); i++ {
 				if err := add(tx, i); err != nil {
 					return fmt.Errorf("row %d: %w", i, err)

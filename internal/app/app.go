@@ -60,12 +60,15 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 	if parts.Logger == nil {
 		parts.Logger = slog.Default()
 	}
-	if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w", err)
+	// A node that is told everything keeps nothing of its own.
+	if c.Database == "" || c.MasterKey == "" || c.OperatorToken == "" {
+		if err := os.MkdirAll(c.Data, 0o700); err != nil {
+			return nil, fmt.Errorf("make the data folder: %w", err)
+		}
 	}
 	a := &App{Config: c, log: parts.Logger}
 	// The database comes first: its lock keeps a second process from the secrets.
-	a.DB, err = store.Open(ctx, filepath.Join(c.Data, "tenantry.db"), store.Options{
+	a.DB, err = store.Open(ctx, c.DatabaseAddress(), store.Options{
 		Source: parts.Source, Logger: parts.Logger, Batch: parts.Batch,
 	})
 	if err != nil {
@@ -111,32 +114,30 @@ func (a *App) masterKey(ctx context.Context, source *tenant.Source) ([]byte, err
 	}
 	path := filepath.Join(a.Config.Data, "master.key")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		var key *tenant.Key
+		var digest string
 		if err := a.DB.View(ctx, func(tx *store.Tx) (err error) {
-			key, err = tx.AnyKey()
+			digest, err = tx.Agreed("master_key")
 			return err
 		}); err != nil {
 			return nil, err
 		}
-		if key != nil {
-			return nil, fmt.Errorf("%s is missing: restore it, or set TENANTRY_MASTER_KEY", path)
+		if digest != "" {
+			return nil, fmt.Errorf("%s is missing: restore it, or set TENANTRY_MASTER_KEY; all nodes on one database need the same", path)
 		}
 	}
 	return auth.LoadSecret(path, auth.MasterKeySize, source)
 }
 
-// checkMasterKey refuses to start with another key than the one that sealed what
-// is stored: every key would seem wrong.
+// checkMasterKey refuses to start with another key than the one that seals what
+// is stored: every key would seem wrong. The first to start settles which it is.
 func (a *App) checkMasterKey(ctx context.Context) error {
-	return a.DB.View(ctx, func(tx *store.Tx) error {
-		key, err := tx.AnyKey()
-		if err != nil || key == nil {
-			return err
+	digest := a.Sealer.Digest("tenantry")
+	return a.DB.Update(ctx, "", func(tx *store.Tx) error {
+		agreed, err := tx.Agree("master_key", digest)
+		if err == nil && agreed != digest {
+			err = errors.New("the master key is not the one that this database was made with")
 		}
-		if _, err := a.Sealer.Reveal(key); err != nil {
-			return errors.New("the master key is not the one that this database was made with")
-		}
-		return nil
+		return err
 	})
 }
 

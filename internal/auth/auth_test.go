@@ -262,7 +262,7 @@ func FuzzAuthorization(f *testing.F) {
 	}
 	f.Cleanup(func() { db.Close() })
 	const id, key, token = "00000000-0000-7000-8000-000000000001", "KEY01236170692E74656C6E79782E636F6D_YmlnIGlyb24gaXMgZGVhZA", "x6oexQNHTs-fZ7-QsDMOeg"
-	if err := db.Update(context.Background(), func(tx *store.Tx) error {
+	if err := db.Update(context.Background(), "", func(tx *store.Tx) error {
 		account := tenant.Account{ID: id, Email: "user@example.com", OrganizationName: "x", CreatedAt: tx.Now(), UpdatedAt: tx.Now()}
 		change, err := tenant.NewAccount(tenant.Actor{Operator: true}, account, tenant.User{ID: id, AccountID: id, Email: account.Email, Status: tenant.UserEnabled},
 			[]tenant.Key{sealer.NewKey(tenant.KeyV2, key, id, id), sealer.NewKey(tenant.KeyV1, token, id, id)})

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -20,6 +22,8 @@ import (
 type Config struct {
 	Listen string `default:"127.0.0.1:8077" env:"TENANTRY_LISTEN" help:"Address to listen on, host:port."`
 	Data   string `default:"tenantry-data" env:"TENANTRY_DATA" type:"path" help:"Folder for the database and the secrets; made on first start."`
+
+	Database string `env:"TENANTRY_DATABASE" placeholder:"ADDRESS" help:"Database: postgres://user:password@host/name, or sqlite:FILE; default: the file tenantry.db in the data folder."`
 
 	MasterKey     string `env:"TENANTRY_MASTER_KEY" help:"Master key, 32 bytes in base64; default: the file master.key in the data folder."`
 	OperatorToken string `env:"TENANTRY_OPERATOR_TOKEN" help:"Token of the operator API; default: the file operator.token in the data folder."`
@@ -45,8 +49,45 @@ type Config struct {
 	LogFormat string        `default:"text" enum:"text,json" env:"TENANTRY_LOG_FORMAT" help:"How it is logged: ${enum}."`
 }
 
+// DatabaseAddress is where the database is: what was set, or the file in the data
+// folder.
+func (c *Config) DatabaseAddress() string {
+	if c.Database != "" {
+		return c.Database
+	}
+	return filepath.Join(c.Data, "tenantry.db")
+}
+
+// DatabaseName is an address without the secrets in it, to be shown.
+func DatabaseName(address string) string {
+	if u, err := url.Parse(address); err == nil && strings.HasPrefix(u.Scheme, "postgres") {
+		hosts := u.Host
+		if hosts == "" {
+			hosts = u.Query().Get("host")
+		}
+		return u.Scheme + "://" + hosts + u.Path
+	}
+	return strings.TrimPrefix(address, "sqlite:")
+}
+
+// CheckDatabase refuses an address that no engine has. It does not repeat the
+// address: there may be a password in it.
+func CheckDatabase(address string) error {
+	for _, scheme := range []string{"postgres://", "postgresql://", "sqlite:"} {
+		if rest, ok := strings.CutPrefix(address, scheme); ok && rest != "" {
+			return nil
+		}
+	}
+	return fmt.Errorf("database must be postgres://USER:PASSWORD@HOST/NAME or sqlite:FILE")
+}
+
 // Check refuses what cannot work, and says which setting it is.
 func (c *Config) Check() error {
+	if c.Database != "" {
+		if err := CheckDatabase(c.Database); err != nil {
+			return err
+		}
+	}
 	_, _, err := net.SplitHostPort(c.Listen)
 	switch {
 	case err != nil:

@@ -100,7 +100,7 @@ func (s *Service) createAccount(ctx context.Context, actor tenant.Actor, manager
 		s.sealer.NewKey(tenant.KeyV2, made.Key, id, id),
 		s.sealer.NewKey(tenant.KeyV1, made.Token, id, id),
 	}
-	return s.once(ctx, once, func(tx *store.Tx) ([]byte, error) {
+	return s.once(ctx, managerID, once, func(tx *store.Tx) ([]byte, error) {
 		account := tenant.Account{
 			ID: id, ManagerID: managerID, OrganizationName: in.BusinessName,
 			AllowCustomPricing: in.AllowCustomPricing, RollupBilling: in.RollupBilling, Balance: in.Balance,
@@ -227,11 +227,11 @@ func (s *Service) alter(ctx context.Context, actor tenant.Actor, id string, rule
 	if err := MayManage(actor); err != nil {
 		return nil, err
 	}
-	return s.alterAny(ctx, func(tx *store.Tx) (*tenant.Account, error) { return tx.ManagedAccount(actor.AccountID, id) }, rule)
+	return s.alterAny(ctx, laneOf(actor), func(tx *store.Tx) (*tenant.Account, error) { return tx.ManagedAccount(actor.AccountID, id) }, rule)
 }
 
-func (s *Service) alterAny(ctx context.Context, find func(*store.Tx) (*tenant.Account, error), rule func(*store.Tx, tenant.Account) (tenant.Change, error)) (account *Account, err error) {
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
+func (s *Service) alterAny(ctx context.Context, lane string, find func(*store.Tx) (*tenant.Account, error), rule func(*store.Tx, tenant.Account) (tenant.Change, error)) (account *Account, err error) {
+	err = s.db.Update(ctx, lane, func(tx *store.Tx) error {
 		row, err := find(tx)
 		if err != nil {
 			return err

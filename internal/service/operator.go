@@ -13,7 +13,11 @@ import (
 // What stands here is for the operator only; httpapi lets nobody else call it.
 
 func (s *Service) operate(ctx context.Context, id string, rule func(*store.Tx, tenant.Account) (tenant.Change, error)) (*Account, error) {
-	return s.alterAny(ctx, func(tx *store.Tx) (*tenant.Account, error) { return s.anyAccount(tx, id) }, rule)
+	lane, err := s.lane(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return s.alterAny(ctx, lane, func(tx *store.Tx) (*tenant.Account, error) { return s.anyAccount(tx, id) }, rule)
 }
 
 // ApproveManager lets an account manage others; a nil pool stays as it is.
@@ -83,6 +87,10 @@ func (s *Service) CreateUser(ctx context.Context, actor tenant.Actor, accountID 
 	if err := tenant.CheckEmail("email", in.Email); err != nil {
 		return nil, err
 	}
+	lane, err := s.lane(ctx, accountID)
+	if err != nil {
+		return nil, err
+	}
 	leave, err := s.underway.enter(ctx, once)
 	if err != nil {
 		return nil, err
@@ -107,7 +115,7 @@ func (s *Service) CreateUser(ctx context.Context, actor tenant.Actor, accountID 
 		in.Status = tenant.UserEnabled
 	}
 	key := s.sealer.NewKey(tenant.KeyV2, in.Key, accountID, in.ID)
-	return s.once(ctx, once, func(tx *store.Tx) ([]byte, error) {
+	return s.once(ctx, lane, once, func(tx *store.Tx) ([]byte, error) {
 		account, err := s.anyAccount(tx, accountID)
 		if err != nil {
 			return nil, err
@@ -151,7 +159,11 @@ func (s *Service) UnblockUser(ctx context.Context, actor tenant.Actor, accountID
 }
 
 func (s *Service) alterUser(ctx context.Context, actor tenant.Actor, accountID, id string, rule func(tenant.Actor, tenant.User) (tenant.Change, error)) (user *User, err error) {
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
+	lane, err := s.lane(ctx, accountID)
+	if err != nil {
+		return nil, err
+	}
+	err = s.db.Update(ctx, lane, func(tx *store.Tx) error {
 		row, err := tx.User(accountID, id, "user_id")
 		if err != nil {
 			return err
@@ -183,7 +195,11 @@ func (s *Service) Groups(ctx context.Context, accountID string) (groups []tenant
 
 // CreateGroup adds a group to an organization. id is for seeds, "" otherwise.
 func (s *Service) CreateGroup(ctx context.Context, actor tenant.Actor, accountID, id, name string, permissions []string, once Once, answer func(*tenant.Group) ([]byte, error)) ([]byte, error) {
-	return s.once(ctx, once, func(tx *store.Tx) ([]byte, error) {
+	lane, err := s.lane(ctx, accountID)
+	if err != nil {
+		return nil, err
+	}
+	return s.once(ctx, lane, once, func(tx *store.Tx) ([]byte, error) {
 		if _, err := s.anyAccount(tx, accountID); err != nil {
 			return nil, err
 		}
@@ -211,7 +227,11 @@ func (s *Service) CreateGroup(ctx context.Context, actor tenant.Actor, accountID
 
 // SetMember puts a user into a group, or takes the user out of it.
 func (s *Service) SetMember(ctx context.Context, actor tenant.Actor, accountID, groupID, userID string, member bool) (user *User, err error) {
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
+	lane, err := s.lane(ctx, accountID)
+	if err != nil {
+		return nil, err
+	}
+	err = s.db.Update(ctx, lane, func(tx *store.Tx) error {
 		group, err := tx.Group(accountID, groupID, "group_id")
 		if err != nil {
 			return err

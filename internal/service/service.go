@@ -3,6 +3,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -85,14 +86,14 @@ type Once struct {
 // With a key, the same key and another body is refused with kind KeyReused.
 // Without, only a try above the first looks for an answer, for two equal
 // requests may well be meant.
-func (s *Service) once(ctx context.Context, o Once, do func(*store.Tx) ([]byte, error)) (answer []byte, err error) {
+func (s *Service) once(ctx context.Context, lane string, o Once, do func(*store.Tx) ([]byte, error)) (answer []byte, err error) {
 	request, body := s.digests(o)
 	life := s.options.KeepAnswers
 	if o.Key != "" {
 		life = s.options.KeepKeyedAnswers
 	}
 	fresh := o.Try == 0 || s.refused.fresh(request, o.Try, s.db.Source().Now())
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
+	err = s.db.Update(ctx, lane, func(tx *store.Tx) error {
 		var kept *store.Answer
 		var err error
 		switch {
@@ -125,6 +126,23 @@ func (s *Service) once(ctx context.Context, o Once, do func(*store.Tx) ([]byte, 
 	return answer, err
 }
 
+// lane is the one for what concerns an account.
+func (s *Service) lane(ctx context.Context, accountID string) (string, error) {
+	var account *tenant.Account
+	err := s.db.View(ctx, func(tx *store.Tx) (err error) {
+		account, err = tx.Account(accountID)
+		return err
+	})
+	if err != nil || account == nil || account.ManagerID == "" {
+		return accountID, err
+	}
+	return account.ManagerID, nil
+}
+
+// laneOf is the one for what an actor does to its own account or to those that it
+// manages.
+func laneOf(actor tenant.Actor) string { return cmp.Or(actor.ManagerID, actor.AccountID) }
+
 // Prune forgets what is out of date, a few rows at a time, until ctx ends.
 func (s *Service) Prune(ctx context.Context) {
 	ticker := time.NewTicker(time.Minute)
@@ -138,7 +156,7 @@ func (s *Service) Prune(ctx context.Context) {
 		s.accounts.prune()
 		s.users.prune()
 		for n := int64(1); n > 0 && ctx.Err() == nil; {
-			err := s.db.Update(ctx, func(tx *store.Tx) (err error) {
+			err := s.db.Update(ctx, "prune", func(tx *store.Tx) (err error) {
 				n, err = tx.Prune(tx.Now().Add(-store.KeepEvents), 500)
 				return err
 			})

@@ -39,8 +39,12 @@ func (s *Service) SignIn(ctx context.Context, email, password, organizationID, r
 	if ok, err := s.passwords.Matches(ctx, password, hash); err != nil || !ok {
 		return nil, cmp.Or(err, error(refused))
 	}
+	lane, err := s.lane(ctx, found.AccountID)
+	if err != nil {
+		return nil, err
+	}
 	session := &Session{Token: s.sealer.MintToken() + s.sealer.MintToken()}
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
+	err = s.db.Update(ctx, lane, func(tx *store.Tx) error {
 		user, err := tx.UserByID(found.ID)
 		if err != nil {
 			return err
@@ -118,5 +122,5 @@ func (s *Service) session(tx *store.Tx, token string) (*Session, error) {
 
 // SignOut ends a session.
 func (s *Service) SignOut(ctx context.Context, session *Session) error {
-	return s.db.Update(ctx, func(tx *store.Tx) error { return tx.EndSession(session.Digest) })
+	return s.db.Update(ctx, session.AccountID, func(tx *store.Tx) error { return tx.EndSession(session.Digest) })
 }

@@ -15,7 +15,7 @@ const password = "Correct!Horse7Battery"
 
 func (w *world) prune(t fatal) (n int64) {
 	t.Helper()
-	if err := w.db.Update(w.ctx, func(tx *store.Tx) (err error) {
+	if err := w.db.Update(w.ctx, "", func(tx *store.Tx) (err error) {
 		n, err = tx.Prune(tx.Now().Add(-store.KeepEvents), 100)
 		return err
 	}); err != nil {

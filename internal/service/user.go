@@ -98,7 +98,7 @@ func (s *Service) RemoveUser(ctx context.Context, actor tenant.Actor, id string,
 	if err := may(actor, "organization"); err != nil {
 		return nil, err
 	}
-	return s.once(ctx, once, func(tx *store.Tx) ([]byte, error) {
+	return s.once(ctx, laneOf(actor), once, func(tx *store.Tx) ([]byte, error) {
 		row, err := tx.User(actor.AccountID, id, "id")
 		if err != nil {
 			return nil, err

@@ -24,7 +24,7 @@ func scanAccount(row scanner, a *tenant.Account) error {
 
 // Account is the account with that id whoever manages it, or nil.
 func (tx *Tx) Account(id string) (*tenant.Account, error) {
-	return one(tx, scanAccount, "SELECT "+accountColumns+" FROM account a WHERE a.id = $1"+tx.locking(), id)
+	return one(tx, scanAccount, "SELECT "+accountColumns+" FROM account a WHERE a.id = $1", id)
 }
 
 // ManagedAccount is the account with that id if the manager has it. Somebody
@@ -114,7 +114,7 @@ func (tx *Tx) Manager(accountID string) (*tenant.Manager, error) {
 
 func (tx *Tx) manager(accountID string) (*tenant.Manager, error) {
 	return one(tx, scanManager, `SELECT account_id, approved, channel_pool, channels_allocated, accounts, revision
-		FROM manager WHERE account_id = $1`+tx.locking(), accountID)
+		FROM manager WHERE account_id = $1`, accountID)
 }
 
 // Managing is a manager's account with its row as a manager, in one query; both
@@ -128,7 +128,7 @@ func (tx *Tx) Managing(id string) (*tenant.Account, *tenant.Manager, error) {
 		m := &b.manager
 		return scanAccount(prefixed{row, []any{&m.AccountID, &m.Approved, &m.ChannelPool, &m.ChannelsAllocated, &m.Accounts, &m.Revision}}, &b.account)
 	}, `SELECT manager.account_id, approved, channel_pool, channels_allocated, accounts, manager.revision, `+accountColumns+`
-		FROM account a JOIN manager ON manager.account_id = a.id WHERE a.id = $1`+tx.locking(), id)
+		FROM account a JOIN manager ON manager.account_id = a.id WHERE a.id = $1`, id)
 	if err != nil || found == nil {
 		return nil, nil, err
 	}
@@ -142,14 +142,6 @@ type prefixed struct {
 }
 
 func (p prefixed) Scan(dest ...any) error { return p.scanner.Scan(append(p.first, dest...)...) }
-
-// locking ends a query for rows that the transaction is going to change.
-func (tx *Tx) locking() string {
-	if tx.write {
-		return forUpdate
-	}
-	return ""
-}
 
 // tally moves the manager's counters: the next account's number or, for a change
 // to an account, the next revision. The pool is guarded here and by a CHECK.

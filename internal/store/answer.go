@@ -45,8 +45,9 @@ func (tx *Tx) KeptAnswer(request string) (*Answer, error) {
 	}, "SELECT id, request, body, sealed FROM answer WHERE request = $1 AND expires_at > $2 ORDER BY id LIMIT 1", request, micros(tx.now))
 }
 
-// Prune forgets at most limit answers and sessions whose time is over, and the
-// events from before keep, and returns how many rows went.
+// Prune forgets at most limit answers and sessions whose time is over, the events
+// from before keep, and processes not seen since then, and returns how many rows
+// went.
 func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	var total int64
 	for _, query := range []string{
@@ -61,5 +62,9 @@ func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	}
 	// Event ids sort by time.
 	n, err := tx.exec("DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $2) AND created_at < $1", micros(keep), limit)
-	return total + n, err
+	if err != nil {
+		return total, err
+	}
+	nodes, err := tx.exec("DELETE FROM node WHERE seen_at < $1", micros(keep))
+	return total + n + nodes, err
 }

@@ -6,9 +6,12 @@ import (
 )
 
 // Cache keeps values that were read from the database until the database says
-// that they changed. It is never wrong after a change was confirmed: a value
-// that was being read while its id was announced is not kept.
+// that they changed. It is never wrong after a change was confirmed by this
+// process, and for Staleness at most after one by another: a value that was being
+// read while its id was announced is not kept, and none is used while it is
+// doubtful whether everything is announced.
 type Cache[V any] struct {
+	db     *DB
 	seed   maphash.Seed
 	most   int
 	shards [cacheShards]cacheShard[V]
@@ -27,7 +30,7 @@ type cacheShard[V any] struct {
 // NewCache makes a cache of at most about most values, by id. The ids are those
 // that the database announces.
 func NewCache[V any](db *DB, most int) *Cache[V] {
-	c := &Cache[V]{seed: maphash.MakeSeed(), most: max(1, most/cacheShards)}
+	c := &Cache[V]{db: db, seed: maphash.MakeSeed(), most: max(1, most/cacheShards)}
 	for i := range c.shards {
 		c.shards[i].values = map[string]V{}
 	}
@@ -45,7 +48,7 @@ func (c *Cache[V]) Get(id string) (V, bool) {
 	s.mu.RLock()
 	v, ok := s.values[id]
 	s.mu.RUnlock()
-	return v, ok
+	return v, ok && c.db.Trusted()
 }
 
 // Load is the kept value, or what read returns, which is then kept unless it is
@@ -56,7 +59,7 @@ func (c *Cache[V]) Load(id string, read func() (V, error)) (V, error) {
 	v, ok := s.values[id]
 	epoch := s.epoch
 	s.mu.RUnlock()
-	if ok {
+	if ok && c.db.Trusted() {
 		return v, nil
 	}
 	v, err := read()
@@ -78,6 +81,15 @@ func (c *Cache[V]) Load(id string, read func() (V, error)) (V, error) {
 }
 
 func (c *Cache[V]) forget(ids []string) {
+	if ids == nil {
+		for i := range c.shards {
+			s := &c.shards[i]
+			s.mu.Lock()
+			s.epoch++
+			clear(s.values)
+			s.mu.Unlock()
+		}
+	}
 	for _, id := range ids {
 		s := c.shard(id)
 		s.mu.Lock()

@@ -13,7 +13,7 @@ import (
 
 func setCredit(db *store.DB, t *testing.T, credit int64) {
 	t.Helper()
-	if err := db.Update(t.Context(), func(tx *store.Tx) error {
+	if err := db.Update(t.Context(), "", func(tx *store.Tx) error {
 		account, err := tx.Account(rootID)
 		if err != nil {
 			return err
@@ -43,7 +43,7 @@ func credit(db *store.DB, t *testing.T) func() (int64, error) {
 
 func withRoot(t *testing.T, db *store.DB) {
 	t.Helper()
-	if err := db.Update(t.Context(), func(tx *store.Tx) error {
+	if err := db.Update(t.Context(), "", func(tx *store.Tx) error {
 		if err := everyChange(tx); err != nil {
 			return err
 		}

@@ -8,16 +8,15 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tenantry/tenantry/internal/tenant"
 )
@@ -38,23 +37,26 @@ type Options struct {
 type DB struct {
 	source  *tenant.Source
 	log     *slog.Logger
-	write   *sql.DB
-	read    *sql.DB
+	engine  engine
 	readers *sessions
 	jobs    chan *job
 	batch   int
 	broken  atomic.Pointer[error]
 	stopped chan struct{}
-	lock    *fileLock
 
-	closing   sync.RWMutex
-	closed    bool
+	closing sync.RWMutex
+	closed  bool
+
+	mu        sync.RWMutex
 	listeners []func(ids []string)
+	hearers   []func(text string)
 }
 
-// Open opens the database in a file, brings its schema up to date and takes the
-// file for this process alone.
-func Open(ctx context.Context, path string, o Options) (_ *DB, err error) {
+// Open opens a database and brings its schema up to date: an address that begins
+// with "postgres://" is one of PostgreSQL, which other processes may have open,
+// too; anything else is the path of an SQLite file, with or without "sqlite:"
+// before it, which is made when there is none and taken for this process alone.
+func Open(ctx context.Context, database string, o Options) (*DB, error) {
 	if o.Source == nil {
 		o.Source = tenant.NewSource(nil, nil)
 	}
@@ -67,59 +69,51 @@ func Open(ctx context.Context, path string, o Options) (_ *DB, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	engine, err := openEngine(ctx, database, o)
+	if err != nil {
+		return nil, err
+	}
 	db := &DB{
-		source: o.Source, log: o.Logger, batch: o.Batch,
+		source: o.Source, log: o.Logger, batch: o.Batch, engine: engine,
 		readers: newSessions(o.Readers),
 		jobs:    make(chan *job, 4*o.Batch),
 		stopped: make(chan struct{}),
 	}
-	// The database and what SQLite puts beside it are for this user alone.
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	writer, err := db.sessions(ctx, o.Readers)
 	if err != nil {
+		engine.close()
 		return nil, err
 	}
-	file.Close()
-	if db.lock, err = lockFile(path + ".lock"); errors.Is(err, fs.ErrPermission) {
-		return nil, err
-	} else if err != nil {
-		return nil, fmt.Errorf("the database %s is in use by another process: %w", filepath.Base(path), err)
+	engine.follow(db)
+	go db.commitLoop(writer)
+	return db, nil
+}
+
+func openEngine(ctx context.Context, database string, o Options) (engine, error) {
+	if isPostgres(database) {
+		return openPostgres(ctx, database, o.Source, o.Logger)
 	}
-	defer func() {
-		if err != nil {
-			db.release()
-		}
-	}()
-	if db.write, err = openSQLite(path, false); err != nil {
-		return nil, err
-	}
-	db.write.SetMaxOpenConns(1)
-	if err := checkEngine(ctx, db.write); err != nil {
-		return nil, err
-	}
-	if err := migrate(ctx, db.write); err != nil {
-		return nil, err
-	}
-	writer, err := newSession(ctx, db.write)
-	if err != nil {
+	return openSQLite(ctx, strings.TrimPrefix(database, "sqlite:"))
+}
+
+// sessions opens the readers and the one that writes.
+func (db *DB) sessions(ctx context.Context, readers int) (writer session, err error) {
+	if writer, err = db.engine.writer(ctx); err != nil {
 		return nil, err
 	}
 	// Better now than with the first request.
-	if _, err := writer.run(beginWrite); err != nil {
+	if err := writer.beginWrite(nil); err != nil {
 		return nil, fmt.Errorf("the database cannot be written: %w", err)
 	}
-	writer.run(rollback)
-	if db.read, err = openSQLite(path, true); err != nil {
-		return nil, err
-	}
-	for range o.Readers {
-		s, err := newSession(ctx, db.read)
+	writer.rollback()
+	for range readers {
+		s, err := db.engine.reader(ctx)
 		if err != nil {
 			return nil, err
 		}
 		db.readers.put(s)
 	}
-	go db.commitLoop(writer)
-	return db, nil
+	return writer, nil
 }
 
 // Source is where this database's times and ids come from.
@@ -137,21 +131,7 @@ func (db *DB) Close() error {
 	db.closing.Unlock()
 	<-db.stopped
 	db.readers.close()
-	return db.release()
-}
-
-func (db *DB) release() error {
-	var errs []error
-	if db.read != nil {
-		errs = append(errs, db.read.Close())
-	}
-	if db.write != nil {
-		errs = append(errs, db.write.Close())
-	}
-	if db.lock != nil {
-		errs = append(errs, db.lock.unlock())
-	}
-	return errors.Join(errs...)
+	return db.engine.close()
 }
 
 // Ready is nil when the database can be read and written.
@@ -166,32 +146,86 @@ func (db *DB) Ready(ctx context.Context) error {
 }
 
 // Announce registers a function that hears, after each commit and before it is
-// confirmed, the ids of what changed: accounts, users and key digests. It must
-// not block.
-func (db *DB) Announce(listener func(ids []string)) { db.listeners = append(db.listeners, listener) }
+// confirmed, the ids of what changed: accounts, users and key digests. What other
+// processes commit it hears as soon as they say so; nil means that anything may
+// have changed. It must not block.
+func (db *DB) Announce(listener func(ids []string)) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.listeners = append(db.listeners, listener)
+}
+
+func (db *DB) announce(ids []string) {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	for _, listener := range db.listeners {
+		listener(ids)
+	}
+}
+
+// Trusted reports whether what was announced is all there is, up to Staleness
+// ago: what is kept from before may be used. With SQLite it always is.
+func (db *DB) Trusted() bool { return db.engine.trusted() }
+
+// Tell sends a text of at most 7,000 bytes to the other processes that have this
+// database open, within a fraction of a second, or loses it. With SQLite there are
+// none.
+func (db *DB) Tell(text string) { db.engine.tell(text) }
+
+// Hear registers a function that hears what others Tell. It must not block.
+func (db *DB) Hear(hearer func(text string)) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.hearers = append(db.hearers, hearer)
+}
+
+func (db *DB) heard(text string) {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	for _, hearer := range db.hearers {
+		hearer(text)
+	}
+}
 
 // View runs fn on one unchanging snapshot of the database.
 func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
+	return db.view(ctx, false, fn)
+}
+
+func (db *DB) view(ctx context.Context, slow bool, fn func(*Tx) error) error {
 	s, err := db.readers.take(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.readers.put(s)
-	if _, err := s.run(beginRead); err != nil {
-		return fmt.Errorf("begin a read: %w", err)
+	if err := s.beginRead(ctx, slow); err != nil {
+		return outOfReach(fmt.Errorf("begin a read: %w", err))
 	}
-	defer s.run(commit)
-	return fn(&Tx{s: s, source: db.source, now: db.source.Now()})
+	defer s.rollback() // nothing was written
+	return outOfReach(fn(&Tx{s: s, source: db.source, now: db.source.Now()}))
+}
+
+// outOfReach is the refusal of what the database cannot do now.
+func outOfReach(err error) error {
+	if err == nil || !isLost(err) && !isConflict(err) && !isOverloaded(err) {
+		return err
+	}
+	return errors.Join(tenant.Refuse(tenant.Unavailable, "The database cannot be reached. Try again."), err)
 }
 
 // Update runs fn in a write transaction and returns nil once its changes are on
 // disk. An error of fn undoes what fn did and comes back as it is. fn may touch
 // nothing but its Tx, for it may run more than once.
 //
-// A refusal of kind Unavailable means that nothing was written, or that the
-// storage failed and nobody can tell; only then is the outcome unknown.
-func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
-	j := &job{ctx: ctx, fn: fn, done: make(chan error, 1)}
+// Writes of one lane follow each other, wherever they are made: none sees half of
+// another, or less. The lane of all that concerns an account is the id of its root
+// account; that of what concerns no account yet is "".
+//
+// A refusal of kind Unavailable means that nothing was written, or that nobody
+// can tell: only when the storage failed, or could not be reached for 10 seconds
+// after the commit was sent, is the outcome unknown.
+func (db *DB) Update(ctx context.Context, lane string, fn func(*Tx) error) error {
+	j := &job{ctx: ctx, lane: lane, fn: fn, done: make(chan error, 1)}
 	db.closing.RLock()
 	if db.closed {
 		db.closing.RUnlock()
@@ -214,6 +248,7 @@ var ErrBusy error = tenant.Refuse(tenant.Unavailable, "Too many writes wait alre
 
 type job struct {
 	ctx  context.Context
+	lane string
 	fn   func(*Tx) error
 	done chan error
 	err  error
@@ -222,7 +257,7 @@ type job struct {
 
 // commitLoop is the only writer. It takes whatever waits into one transaction;
 // while that is synced, the next batch gathers.
-func (db *DB) commitLoop(s *session) {
+func (db *DB) commitLoop(s session) {
 	defer close(db.stopped)
 	defer s.close()
 	batch := make([]*job, 0, db.batch)
@@ -250,46 +285,68 @@ func (db *DB) commitLoop(s *session) {
 	}
 }
 
-func (db *DB) commitBatch(s *session, batch []*job) {
+func (db *DB) commitBatch(s session, batch []*job) {
 	err := db.tryBatch(s, batch)
+	var refused error
+	if err != nil {
+		refused = db.unwritten(err)
+	}
 	for _, j := range batch {
-		if err != nil && (j.err == nil || isBroken(j.err) || isFull(j.err)) {
-			j.err = db.unwritten(err)
+		if err != nil && (j.err == nil || isBroken(j.err) || isFull(j.err) || isPassing(j.err)) {
+			j.err = refused
 		}
 		if j.err == nil && len(j.tx.ids) > 0 {
-			for _, listener := range db.listeners {
-				listener(j.tx.ids)
-			}
+			db.announce(j.tx.ids)
 		}
 		j.done <- j.err
 	}
 }
+
+// isPassing reports whether a transaction that failed so did nothing, and may do
+// better when it is tried again.
+func isPassing(err error) bool { return isLost(err) || isConflict(err) || isOverloaded(err) }
+
+// retryTime is how long a batch is tried again for what passes.
+const retryTime = 5 * time.Second
 
 // tryBatch runs the jobs in one transaction. What it returns concerns them all.
 //
 // A savepoint for each job would cost a third of the whole, so that there is none
 // at first. Most refusals come before anything is written and undo nothing. When
 // one comes later, all is undone and the batch runs again, behind savepoints.
-func (db *DB) tryBatch(s *session, batch []*job) error {
-	if broken := db.broken.Load(); broken != nil {
-		return *broken
+func (db *DB) tryBatch(s session, batch []*job) error {
+	savepoints := false
+	for began := time.Now(); ; {
+		if broken := db.broken.Load(); broken != nil {
+			return *broken
+		}
+		again, err := db.runBatch(s, batch, savepoints)
+		switch {
+		case again:
+			savepoints = true
+		case !isLost(err) && !isConflict(err) || time.Since(began) > retryTime:
+			return err
+		default:
+			time.Sleep(rand.N(2 * retryPause))
+		}
 	}
-	again, err := db.runBatch(s, batch, false)
-	if again {
-		_, err = db.runBatch(s, batch, true)
-	}
-	return err
 }
 
-func (db *DB) runBatch(s *session, batch []*job, savepoints bool) (again bool, err error) {
-	if _, err := s.run(beginWrite); err != nil {
+func (db *DB) runBatch(s session, batch []*job, savepoints bool) (again bool, err error) {
+	lanes := make([]string, 0, len(batch))
+	for _, j := range batch {
+		j.err = nil
+		lanes = append(lanes, j.lane)
+	}
+	if err := s.beginWrite(lanes); err != nil {
 		return false, err
 	}
 	defer func() {
 		if err != nil || again {
-			s.run(rollback)
+			s.rollback()
 		}
 	}()
+	var ids []string
 	for _, j := range batch {
 		if j.err = j.ctx.Err(); j.err != nil {
 			continue
@@ -299,12 +356,12 @@ func (db *DB) runBatch(s *session, batch []*job, savepoints bool) (again bool, e
 				return false, err
 			}
 		}
-		j.tx = &Tx{s: s, source: db.source, now: db.source.Now(), write: true}
+		j.tx = &Tx{s: s, source: db.source, now: db.source.Now()}
 		j.err = j.run()
 		switch {
-		case j.err != nil && (isBroken(j.err) || isFull(j.err)):
+		case j.err != nil && (isBroken(j.err) || isFull(j.err) || isPassing(j.err)):
 			return false, j.err
-		case j.err != nil && !savepoints && j.tx.wrote:
+		case j.err != nil && !savepoints && j.tx.dirty:
 			return true, nil
 		case j.err != nil && savepoints:
 			// A failed statement may have undone the whole transaction: then there is
@@ -318,9 +375,11 @@ func (db *DB) runBatch(s *session, batch []*job, savepoints bool) (again bool, e
 				return false, err
 			}
 		}
+		if j.err == nil {
+			ids = append(ids, j.tx.ids...)
+		}
 	}
-	_, err = s.run(commit)
-	return false, err
+	return false, s.commit(ids)
 }
 
 func (j *job) run() (err error) {
@@ -340,8 +399,11 @@ func (db *DB) unwritten(err error) error {
 		db.log.Error("the storage failed: nothing is written any more until a restart", "error", err)
 	}
 	detail := "The change could not be written. Try again."
-	if isFull(err) {
+	switch {
+	case isFull(err):
 		detail = "The storage is full."
+	case isUnknown(err):
+		detail = "The change may have been written or not. Try again: the same request is not done twice."
 	}
 	db.log.Warn("a commit failed", "error", err)
 	return errors.Join(tenant.Refuse(tenant.Unavailable, detail), err)

@@ -39,7 +39,7 @@ func together(t *testing.T, db *store.DB, jobs ...func() error) []error {
 	entered, free := make(chan struct{}), make(chan struct{})
 	held := make(chan error)
 	go func() {
-		held <- db.Update(context.Background(), func(*store.Tx) error {
+		held <- db.Update(context.Background(), "", func(*store.Tx) error {
 			close(entered)
 			<-free
 			return nil
@@ -72,31 +72,31 @@ func TestFailedWriteLeavesNoTrace(t *testing.T) {
 		cancel()
 		ran := false
 		errs := together(t, db,
-			func() error { return db.Update(ctx, func(tx *store.Tx) error { return keep(tx, "first") }) },
+			func() error { return db.Update(ctx, "", func(tx *store.Tx) error { return keep(tx, "first") }) },
 			func() error {
-				return db.Update(ctx, func(tx *store.Tx) error {
+				return db.Update(ctx, "", func(tx *store.Tx) error {
 					keep(tx, "2")
 					everyChange(tx)
 					return failure
 				})
 			},
 			func() error {
-				return db.Update(ctx, func(tx *store.Tx) error {
+				return db.Update(ctx, "", func(tx *store.Tx) error {
 					keep(tx, "3")
 					panic("closure")
 				})
 			},
 			func() error {
-				return db.Update(gone, func(tx *store.Tx) error {
+				return db.Update(gone, "", func(tx *store.Tx) error {
 					ran = true
 					return keep(tx, "4")
 				})
 			},
 			// A constraint that breaks half-way.
 			func() error {
-				return db.Update(ctx, func(tx *store.Tx) error { return errors.Join(keep(tx, "5"), keep(tx, "5")) })
+				return db.Update(ctx, "", func(tx *store.Tx) error { return errors.Join(keep(tx, "5"), keep(tx, "5")) })
 			},
-			func() error { return db.Update(ctx, func(tx *store.Tx) error { return keep(tx, "6") }) },
+			func() error { return db.Update(ctx, "", func(tx *store.Tx) error { return keep(tx, "6") }) },
 		)
 		if errs[0] != nil || errs[5] != nil {
 			t.Errorf("the writes beside: %v, %v", errs[0], errs[5])
@@ -120,13 +120,13 @@ func TestFailedWriteLeavesNoTrace(t *testing.T) {
 			t.Errorf("announced: %q", heard)
 		}
 		// All is as before: the failed change goes through now, and is announced.
-		if err := db.Update(ctx, everyChange); err != nil {
+		if err := db.Update(ctx, "", everyChange); err != nil {
 			t.Error(err)
 		}
 		if len(heard) == 0 {
 			t.Error("nothing was announced")
 		}
-		if err := db.Update(ctx, func(tx *store.Tx) error { return keep(tx, "2") }); err != nil {
+		if err := db.Update(ctx, "", func(tx *store.Tx) error { return keep(tx, "2") }); err != nil {
 			t.Error(err)
 		}
 	})
@@ -150,7 +150,7 @@ func TestGroupCommit(t *testing.T) {
 		jobs := make([]func() error, writes)
 		for i := range jobs {
 			jobs[i] = func() error {
-				return db.Update(t.Context(), func(tx *store.Tx) error {
+				return db.Update(t.Context(), "", func(tx *store.Tx) error {
 					n := kept(t, db)
 					mu.Lock()
 					defer mu.Unlock()
@@ -179,7 +179,7 @@ func TestQueueIsBounded(t *testing.T) {
 		var done sync.WaitGroup
 		var confirmed, refused atomic.Int64
 		done.Go(func() {
-			db.Update(t.Context(), func(*store.Tx) error {
+			db.Update(t.Context(), "", func(*store.Tx) error {
 				close(entered)
 				<-free
 				return nil
@@ -188,7 +188,7 @@ func TestQueueIsBounded(t *testing.T) {
 		<-entered
 		for i := range 20 {
 			done.Go(func() {
-				err := db.Update(t.Context(), func(tx *store.Tx) error { return keep(tx, fmt.Sprint(i)) })
+				err := db.Update(t.Context(), "", func(tx *store.Tx) error { return keep(tx, fmt.Sprint(i)) })
 				switch {
 				case err == nil:
 					confirmed.Add(1)
@@ -222,13 +222,13 @@ func TestOneProcess(t *testing.T) {
 	} else if !strings.Contains(err.Error(), "in use") {
 		t.Errorf("the refusal does not say why: %v", err)
 	}
-	if err := db.Update(t.Context(), func(tx *store.Tx) error { return keep(tx, "1") }); err != nil {
+	if err := db.Update(t.Context(), "", func(tx *store.Tx) error { return keep(tx, "1") }); err != nil {
 		t.Errorf("the refused Open disturbed the first: %v", err)
 	}
 	if err := errors.Join(db.Close(), db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Update(t.Context(), func(tx *store.Tx) error { return nil }); !tenant.IsKind(err, tenant.Unavailable) {
+	if err := db.Update(t.Context(), "", func(tx *store.Tx) error { return nil }); !tenant.IsKind(err, tenant.Unavailable) {
 		t.Errorf("a write after Close: %v", err)
 	}
 	again, err := store.Open(t.Context(), path, store.Options{})
@@ -273,7 +273,7 @@ func TestSnapshot(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if err := db.Update(t.Context(), func(tx *store.Tx) error { return keep(tx, "1") }); err != nil {
+			if err := db.Update(t.Context(), "", func(tx *store.Tx) error { return keep(tx, "1") }); err != nil {
 				return err
 			}
 			after, err := tx.Int("SELECT COUNT(*) FROM answer")

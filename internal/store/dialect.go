@@ -7,72 +7,76 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// This file is the only one that knows which engine is below: how it is opened,
-// how its placeholders look, how a write begins, and what its errors mean.
+// This file, sqlite.go and postgres.go are the only ones that know which engine is
+// below: how it is opened, how its placeholders look, how a write begins, how
+// others hear of it, and what its errors mean.
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// oldestSQLite is the first release without the WAL-reset race that can corrupt
-// a database.
-const oldestSQLite = "3.51.3"
-
-// openSQLite opens the file for writing, or with readOnly for queries alone.
-// synchronous=FULL: what was committed survives a power cut.
-func openSQLite(path string, readOnly bool) (*sql.DB, error) {
-	pragmas := []string{
-		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)",
-		"temp_store(MEMORY)", "wal_autocheckpoint(8000)",
-	}
-	// Negative sizes are KiB. The system's own cache holds the rest of the file.
-	if readOnly {
-		pragmas = append(pragmas, "query_only(1)", "cache_size(-4096)")
-	} else {
-		pragmas = append(pragmas, "cache_size(-32768)")
-	}
-	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=" + strings.Join(pragmas, "&_pragma=")
-	return sql.Open("sqlite", dsn)
+// engine is a database that is open.
+type engine interface {
+	// reader and writer are new sessions.
+	reader(ctx context.Context) (session, error)
+	writer(ctx context.Context) (session, error)
+	// findings calls note with each fault that the engine finds in itself.
+	findings(tx *Tx, note func(*string) error) error
+	// follow tells the DB of what other processes write, until close.
+	follow(db *DB)
+	// trusted reports whether what the DB was told of is all there is.
+	trusted() bool
+	// tell sends a text to the other processes, or loses it.
+	tell(text string)
+	close() error
 }
 
-func checkEngine(ctx context.Context, db *sql.DB) error {
-	var version string
-	if err := db.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version); err != nil {
-		return fmt.Errorf("open the database: %w", err)
-	}
-	if compareVersions(version, oldestSQLite) < 0 {
-		return fmt.Errorf("SQLite %s is too old: %s is the first that is safe here", version, oldestSQLite)
-	}
-	return nil
+// session is one connection, for one transaction at a time. Its statements run to
+// their end whatever becomes of the caller; they are all short.
+type session interface {
+	// beginRead starts a transaction on one unchanging snapshot. Its statements may
+	// take their time if slow.
+	beginRead(ctx context.Context, slow bool) error
+	// beginWrite starts one that has the lanes to itself.
+	beginWrite(lanes []string) error
+	// run executes a statement and returns how many rows it changed.
+	run(query string, args ...any) (int64, error)
+	// query calls row with every row in turn, until it returns an error.
+	query(query string, args []any, row func(scanner) error) error
+	// commit confirms what was written and tells the ids to other processes. When
+	// the answer is lost, it finds out: an error that isUnknown is left only when it
+	// cannot, one that isLost means that nothing was written.
+	commit(ids []string) error
+	rollback()
+	close()
 }
 
-func compareVersions(a, b string) int {
-	var x, y [3]int
-	fmt.Sscanf(a, "%d.%d.%d", &x[0], &x[1], &x[2])
-	fmt.Sscanf(b, "%d.%d.%d", &y[0], &y[1], &y[2])
-	for i := range x {
-		if x[i] != y[i] {
-			return x[i] - y[i]
-		}
-	}
-	return 0
+// scanner is a row whose columns can be read.
+type scanner interface{ Scan(dest ...any) error }
+
+// Savepoints are the same in both.
+const (
+	savepoint   = "SAVEPOINT one"
+	release     = "RELEASE one"
+	rollbackOne = "ROLLBACK TO one"
+)
+
+// isPostgres tells an address of PostgreSQL from the path of a file.
+func isPostgres(database string) bool {
+	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
 }
 
 // migrate brings the schema up to what this binary knows, and refuses a
 // database that is newer.
-func migrate(ctx context.Context, db *sql.DB) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, db, files)
+func migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB, files fs.FS) error {
+	provider, err := goose.NewProvider(dialect, db, files)
 	if err != nil {
 		return fmt.Errorf("read the migrations: %w", err)
 	}
@@ -90,66 +94,79 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-const (
-	beginWrite  = "BEGIN IMMEDIATE"
-	beginRead   = "BEGIN"
-	commit      = "COMMIT"
-	rollback    = "ROLLBACK"
-	forUpdate   = "" // a write transaction holds the only lock there is
-	savepoint   = "SAVEPOINT one"
-	release     = "RELEASE one"
-	rollbackOne = "ROLLBACK TO one"
-)
-
-// bind turns $1 into ?1: SQLite would take $1 for a name, numbered by first
-// appearance.
-func bind(query string) string {
-	var out strings.Builder
-	for i := 0; i < len(query); i++ {
-		if query[i] == '$' && i+1 < len(query) && query[i+1] >= '0' && query[i+1] <= '9' {
-			out.WriteByte('?')
-			continue
-		}
-		out.WriteByte(query[i])
-	}
-	return out.String()
-}
-
-// engineFindings calls note with each fault that the engine finds in its own
-// file: pages, indexes and constraints.
-func engineFindings(tx *Tx, note func(*string) error) error {
-	return each(tx, func(row scanner, s *string) error { return row.Scan(s) }, func(s *string) error {
-		if *s == "ok" {
-			return nil
-		}
-		finding := "database file: " + *s
-		return note(&finding)
-	}, "PRAGMA integrity_check")
-}
-
 // isDuplicate reports whether err is a broken unique index that covers column.
 func isDuplicate(err error, column string) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE && strings.Contains(e.Error(), column)
+	var lite *sqlite.Error
+	if errors.As(err, &lite) {
+		return lite.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE && strings.Contains(lite.Error(), column)
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "23505" {
+		columns, _, _ := strings.Cut(pg.Detail, ")=(") // in whatever language
+		return strings.Contains(columns, column)
+	}
+	return false
 }
 
 // isFull reports whether the disk is full: the write was undone and a later one
 // may succeed.
 func isFull(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL
+	var lite *sqlite.Error
+	if errors.As(err, &lite) {
+		return lite.Code()&0xff == sqlite3.SQLITE_FULL
+	}
+	return pgCode(err) == "53100"
 }
 
 // isBroken reports whether the storage failed in a way after which nothing that
-// this handle writes can be trusted.
+// this process writes can be trusted. A server of its own judges for itself.
 func isBroken(err error) bool {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
+	var lite *sqlite.Error
+	if !errors.As(err, &lite) {
 		return false
 	}
-	switch e.Code() & 0xff {
+	switch lite.Code() & 0xff {
 	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY:
 		return true
 	}
 	return false
 }
+
+// isConflict reports whether the engine gave up a transaction in favour of
+// another, so that all of it may be done again.
+func isConflict(err error) bool {
+	switch pgCode(err) {
+	case "40001", "40P01":
+		return true
+	}
+	return false
+}
+
+// isOverloaded reports whether the engine refuses work that it may do later.
+func isOverloaded(err error) bool {
+	code := pgCode(err)
+	return code == "55P03" || code == "57014" || strings.HasPrefix(code, "53")
+}
+
+func pgCode(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}
+
+// lost is an error of a connection that is gone, and with it what was not
+// committed.
+type lost struct{ error }
+
+func (e lost) Unwrap() error { return e.error }
+
+func isLost(err error) bool { return errors.As(err, new(lost)) }
+
+// unknown is a commit of which nobody could tell in time whether it took place.
+type unknown struct{ error }
+
+func (e unknown) Unwrap() error { return e.error }
+
+func isUnknown(err error) bool { return errors.As(err, new(unknown)) }

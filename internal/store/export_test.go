@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // Exec runs any statement in a write transaction, for tests that damage things.
 func (db *DB) Exec(ctx context.Context, query string, args ...any) error {
-	return db.Update(ctx, func(tx *Tx) error {
+	return db.Update(ctx, "", func(tx *Tx) error {
 		_, err := tx.exec(query, args...)
 		return err
 	})
@@ -21,28 +22,51 @@ func (db *DB) Exec(ctx context.Context, query string, args ...any) error {
 // Int is the number that a query finds.
 func (tx *Tx) Int(query string, args ...any) (int64, error) { return tx.count(query, args...) }
 
-// Unchecked switches the CHECK constraints of the writer off or on.
+// Unchecked switches the CHECK constraints of the writer off or on; PostgreSQL
+// drops them for good.
 func (db *DB) Unchecked(ctx context.Context, off bool) error {
-	return db.Update(ctx, func(tx *Tx) error {
-		_, err := tx.s.run(fmt.Sprintf("PRAGMA ignore_check_constraints = %t", off))
+	return db.Update(ctx, "", func(tx *Tx) error {
+		if !db.IsPostgres() {
+			_, err := tx.s.run(fmt.Sprintf("PRAGMA ignore_check_constraints = %t", off))
+			return err
+		}
+		drops, err := all(tx, scanText, `SELECT 'ALTER TABLE ' || conrelid::regclass || ' DROP CONSTRAINT ' || conname
+			FROM pg_constraint WHERE contype = 'c' AND connamespace = current_schema()::regnamespace`)
+		for _, drop := range drops {
+			if err == nil {
+				_, err = tx.s.run(drop)
+			}
+		}
 		return err
 	})
+}
+
+// IsPostgres tells which engine is below, for tests that damage it.
+func (db *DB) IsPostgres() bool {
+	_, is := db.engine.(*postgresEngine)
+	return is
 }
 
 var placeholder = regexp.MustCompile(`\$(\d+)`)
 
 // Plans are the plans of all statements that were prepared so far, by statement.
+// PostgreSQL makes them for any arguments, and reads a whole table only where
+// there is no index to take.
 func (db *DB) Plans(ctx context.Context) (map[string]string, error) {
 	plans := map[string]string{}
 	explain := func(tx *Tx) error {
-		for query := range maps.Clone(tx.s.stmts) {
+		lite, ok := tx.s.(*sqliteSession)
+		if !ok {
+			return explainPostgres(tx, plans)
+		}
+		for query := range maps.Clone(lite.stmts) {
 			var args []any
 			for _, p := range placeholder.FindAllStringSubmatch(query, -1) {
 				for n, _ := strconv.Atoi(p[1]); len(args) < n; {
 					args = append(args, 1)
 				}
 			}
-			rows, err := tx.s.conn.QueryContext(ctx, "EXPLAIN QUERY PLAN "+bind(query), args...)
+			rows, err := lite.conn.QueryContext(ctx, "EXPLAIN QUERY PLAN "+bind(query), args...)
 			if err != nil {
 				return fmt.Errorf("%s: %w", query, err)
 			}
@@ -54,20 +78,46 @@ func (db *DB) Plans(ctx context.Context) (map[string]string, error) {
 		}
 		return nil
 	}
-	if err := db.Update(ctx, explain); err != nil {
+	if err := db.Update(ctx, "", explain); err != nil {
 		return nil, err
 	}
 	for range cap(db.readers.free) {
-		s, err := db.readers.take(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer db.readers.put(s)
-		if err := explain(&Tx{s: s}); err != nil {
+		if err := db.View(ctx, explain); err != nil {
 			return nil, err
 		}
 	}
 	return plans, nil
+}
+
+func explainPostgres(tx *Tx, plans map[string]string) error {
+	if _, err := tx.s.run("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan"); err != nil {
+		return err
+	}
+	type prepared struct {
+		name, query string
+		params      int64
+	}
+	statements, err := all(tx, func(row scanner, p *prepared) error { return row.Scan(&p.name, &p.query, &p.params) },
+		"SELECT name, statement, cardinality(parameter_types) FROM pg_prepared_statements")
+	if err != nil {
+		return err
+	}
+	for _, p := range statements {
+		verb, _, _ := strings.Cut(p.query, " ")
+		if !slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE"}, verb) || strings.Contains(p.query, "pg_") {
+			continue
+		}
+		execute := `EXPLAIN EXECUTE "` + p.name + `"`
+		if p.params > 0 {
+			execute += "(" + strings.Repeat("NULL, ", int(p.params)-1) + "NULL)"
+		}
+		lines, err := all(tx, scanText, execute)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.query, err)
+		}
+		plans[strings.Join(strings.Fields(p.query), " ")] = strings.Join(lines, "\n")
+	}
+	return nil
 }
 
 func readPlan(rows *sql.Rows) (string, error) {

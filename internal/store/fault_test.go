@@ -22,11 +22,11 @@ func TestLoneFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	err = db.Update(t.Context(), func(*store.Tx) error { return damage(t) })
+	err = db.Update(t.Context(), "", func(*store.Tx) error { return damage(t) })
 	if !tenant.IsKind(err, tenant.Unavailable) {
 		t.Errorf("the write: %v", err)
 	}
-	if err := db.Update(t.Context(), func(*store.Tx) error { return nil }); !tenant.IsKind(err, tenant.Unavailable) {
+	if err := db.Update(t.Context(), "", func(*store.Tx) error { return nil }); !tenant.IsKind(err, tenant.Unavailable) {
 		t.Errorf("the next one: %v", err)
 	}
 	if db.Ready(t.Context()) == nil {
@@ -67,7 +67,7 @@ func TestAuditAfterClockStep(t *testing.T) {
 	const id = "00000000-0000-7000-8000-000000000001"
 	apply := func(rule func(tx *store.Tx) (tenant.Change, error)) {
 		t.Helper()
-		if err := db.Update(t.Context(), func(tx *store.Tx) error {
+		if err := db.Update(t.Context(), "", func(tx *store.Tx) error {
 			change, err := rule(tx)
 			if err != nil {
 				return err

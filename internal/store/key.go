@@ -44,8 +44,3 @@ func (tx *Tx) applyKeys(keys []tenant.Diff[tenant.Key]) error {
 	}
 	return err
 }
-
-// AnyKey is some credential, or nil when there is none yet.
-func (tx *Tx) AnyKey() (*tenant.Key, error) {
-	return one(tx, scanKey, keyColumns+"TRUE LIMIT 1")
-}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 )
 
@@ -21,42 +22,57 @@ type Schema struct {
 	Steps []string
 }
 
-// Plan says what Migrate would do to the database in a file, and does nothing. A
-// server may run meanwhile.
-func Plan(ctx context.Context, path string) (Schema, error) {
+// Plan says what Migrate would do to a database, and does nothing. A server may
+// run meanwhile.
+func Plan(ctx context.Context, database string) (Schema, error) {
+	const version = "SELECT MAX(version_id) FROM goose_db_version WHERE is_applied"
+	if isPostgres(database) {
+		config, err := postgresConfig(database)
+		if err != nil {
+			return Schema{}, err
+		}
+		db := stdlib.OpenDB(*config)
+		defer db.Close()
+		return schemaOf(ctx, db, "SELECT COUNT(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'goose_db_version'", version)
+	}
+	path := strings.TrimPrefix(database, "sqlite:")
 	if _, err := os.Stat(path); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return Schema{}, err
 		}
 		return schemaFrom(0)
 	}
-	db, err := openSQLite(path, true)
+	db, err := sqliteFile(path, true)
 	if err != nil {
 		return Schema{}, err
 	}
 	defer db.Close()
+	return schemaOf(ctx, db, "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'goose_db_version'", version)
+}
+
+func schemaOf(ctx context.Context, db *sql.DB, tablesQuery, versionQuery string) (Schema, error) {
 	var tables int
-	if err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'goose_db_version'").Scan(&tables); err != nil {
+	if err := db.QueryRowContext(ctx, tablesQuery).Scan(&tables); err != nil {
 		return Schema{}, fmt.Errorf("read the schema version: %w", err)
 	}
 	if tables == 0 {
 		return schemaFrom(0)
 	}
 	var have sql.NullInt64
-	if err := db.QueryRowContext(ctx, "SELECT MAX(version_id) FROM goose_db_version WHERE is_applied").Scan(&have); err != nil {
+	if err := db.QueryRowContext(ctx, versionQuery).Scan(&have); err != nil {
 		return Schema{}, fmt.Errorf("read the schema version: %w", err)
 	}
 	return schemaFrom(have.Int64)
 }
 
-// Migrate brings the database in a file, which is made when there is none, to the
-// schema of this program and says what it did. No server may run meanwhile.
-func Migrate(ctx context.Context, path string, o Options) (Schema, error) {
-	plan, err := Plan(ctx, path)
+// Migrate brings a database to the schema of this program and says what it did; an
+// SQLite file is made when there is none, and no server may have it open.
+func Migrate(ctx context.Context, database string, o Options) (Schema, error) {
+	plan, err := Plan(ctx, database)
 	if err != nil {
 		return plan, err
 	}
-	db, err := Open(ctx, path, o)
+	db, err := Open(ctx, database, o)
 	if err != nil {
 		return plan, err
 	}

@@ -14,12 +14,12 @@ import (
 type sessions struct {
 	free chan struct{} // as many as there are
 	mu   sync.Mutex
-	idle []*session
+	idle []session
 }
 
 func newSessions(n int) *sessions { return &sessions{free: make(chan struct{}, n)} }
 
-func (p *sessions) take(ctx context.Context) (*session, error) {
+func (p *sessions) take(ctx context.Context) (session, error) {
 	select {
 	case _, open := <-p.free:
 		if !open {
@@ -36,7 +36,7 @@ func (p *sessions) take(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-func (p *sessions) put(s *session) {
+func (p *sessions) put(s session) {
 	p.mu.Lock()
 	p.idle = append(p.idle, s)
 	p.mu.Unlock()
@@ -54,19 +54,20 @@ func (p *sessions) close() {
 
 // Tx is one transaction: the only way to the rows.
 type Tx struct {
-	s      *session
+	s      session
 	source *tenant.Source
 	now    time.Time
-	write  bool
-	wrote  bool
-	ids    []string
+	// dirty: something was written, or a statement failed, which ends the whole
+	// transaction with some engines.
+	dirty bool
+	ids   []string
 }
 
 // Now is the time of the transaction: it is read once.
 func (tx *Tx) Now() time.Time { return tx.now }
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) {
-	tx.wrote = true
+	tx.dirty = true
 	return tx.s.run(query, args...)
 }
 
@@ -93,14 +94,16 @@ func one[T any](tx *Tx, scan func(scanner, *T) error, query string, args ...any)
 
 // each calls fn with every row in turn; the value is overwritten by the next.
 func each[T any](tx *Tx, scan func(scanner, *T) error, fn func(*T) error, query string, args ...any) error {
-	tx.wrote = tx.wrote || !strings.HasPrefix(query, "SELECT")
+	tx.dirty = tx.dirty || !strings.HasPrefix(query, "SELECT")
 	var value T
-	return tx.s.query(query, args, func(row scanner) error {
+	err := tx.s.query(query, args, func(row scanner) error {
 		if err := scan(row, &value); err != nil {
 			return err
 		}
 		return fn(&value)
 	})
+	tx.dirty = tx.dirty || err != nil
+	return err
 }
 
 // all reads every row; the result is never nil.

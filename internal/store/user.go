@@ -22,7 +22,7 @@ func scanUser(row scanner, u *tenant.User) error {
 // UserByID is the user with that id in whatever organization, or nil. A removed
 // user is nil.
 func (tx *Tx) UserByID(id string) (*tenant.User, error) {
-	return one(tx, scanUser, "SELECT "+userColumns+" FROM organization_user u WHERE u.id = $1 AND u.removed = FALSE"+tx.locking(), id)
+	return one(tx, scanUser, "SELECT "+userColumns+" FROM organization_user u WHERE u.id = $1 AND u.removed = FALSE", id)
 }
 
 // User is the user with that id in the organization; somebody else's, and a

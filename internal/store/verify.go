@@ -20,7 +20,7 @@ const mostFindings = 100
 // its own file first, and then that
 //
 //   - the channels of a manager's accounts add up to what the manager has handed
-//     out, which is within the pool;
+//     out, which is within the pool, and no limit is below 0;
 //   - accounts of a manager, users of an organization and entries of an audit log
 //     are numbered from 1 without a gap, as the counters have it;
 //   - each account has its owner, under its own address, and the owner's keys;
@@ -36,13 +36,13 @@ const mostFindings = 100
 // meanwhile.
 func (db *DB) Verify(ctx context.Context) error {
 	var found []error
-	err := db.View(ctx, func(tx *Tx) error {
+	err := db.view(ctx, true, func(tx *Tx) error {
 		note := func(finding *string) error {
 			found = append(found, errors.New(*finding))
 			return ctx.Err()
 		}
-		if err := engineFindings(tx, note); err != nil {
-			return fmt.Errorf("check the database file: %w", err)
+		if err := db.engine.findings(tx, note); err != nil {
+			return fmt.Errorf("check the database itself: %w", err)
 		}
 		scan := func(row scanner, s *string) error { return row.Scan(s) }
 		for _, query := range soundness {
@@ -71,6 +71,7 @@ var soundness = []string{
 		FROM manager m LEFT JOIN (SELECT manager_id, COUNT(*) AS total, MIN(number) AS first, MAX(number) AS last FROM account GROUP BY manager_id) a
 			ON a.manager_id = m.account_id
 		WHERE m.accounts <> COALESCE(a.total, 0) OR m.accounts <> COALESCE(a.last, 0) OR COALESCE(a.first, 1) <> 1`,
+	`SELECT 'account ' || id || ' has a limit below 0' FROM account WHERE channel_limit < 0 OR credit_limit < 0`,
 	`SELECT 'account ' || a.id || ' has revision ' || a.revision || ', its manager ' || m.revision
 		FROM account a JOIN manager m ON m.account_id = a.manager_id WHERE a.revision > m.revision`,
 	`SELECT 'account ' || a.id || ' belongs to "' || a.manager_id || '", which is no manager'

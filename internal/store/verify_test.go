@@ -65,7 +65,7 @@ func TestVerifyNames(t *testing.T) {
 		{"UPDATE manager SET channels_allocated = 5 WHERE account_id <> ''", `handed out 5 channels, its accounts have 6`},
 		{"UPDATE account SET channel_limit = 4 WHERE id = 'child1'", `handed out 6 channels, its accounts have 7`},
 		{"UPDATE manager SET channel_pool = 5 WHERE account_id <> ''", `6 channels of a pool of 5`},
-		{"UPDATE account SET credit_limit = -1 WHERE id = 'child1'", "database file: CHECK constraint failed in account"},
+		{"UPDATE account SET credit_limit = -1 WHERE id = 'child1'", "account child1 has a limit below 0"},
 		{"UPDATE manager SET accounts = 3 WHERE account_id <> ''", "counts 3 accounts, there are 2, numbered 1 to 2"},
 		{"UPDATE account SET number = 3 WHERE id = 'child2'", "counts 2 accounts, there are 2, numbered 1 to 3"},
 		{"UPDATE account SET number = 0 WHERE id = 'child1'", "counts 2 accounts, there are 2, numbered 0 to 2"},
@@ -105,7 +105,7 @@ func TestVerifyNames(t *testing.T) {
 			t.Parallel()
 			dbtest.Each(t, func(t *testing.T, db *store.DB) {
 				ctx := t.Context()
-				if err := db.Update(ctx, sound); err != nil {
+				if err := db.Update(ctx, "", sound); err != nil {
 					t.Fatal(err)
 				}
 				if err := db.Verify(ctx); err != nil {
@@ -135,12 +135,12 @@ func TestVerifyLetsEventsGo(t *testing.T) {
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	clock := tenant.NewSource(func() time.Time { return now }, nil)
 	dbtest.Each(t, func(t *testing.T, db *store.DB) {
-		if err := db.Update(t.Context(), sound); err != nil {
+		if err := db.Update(t.Context(), "", sound); err != nil {
 			t.Fatal(err)
 		}
 		now = now.Add(store.KeepEvents + time.Second)
 		var gone int64
-		if err := db.Update(t.Context(), func(tx *store.Tx) (err error) {
+		if err := db.Update(t.Context(), "", func(tx *store.Tx) (err error) {
 			gone, err = tx.Prune(tx.Now().Add(-store.KeepEvents), 100)
 			return err
 		}); err != nil {
@@ -156,7 +156,7 @@ func TestVerifyLetsEventsGo(t *testing.T) {
 func TestVerifyNamesAllAtOnce(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *store.DB) {
 		ctx := t.Context()
-		if err := db.Update(ctx, sound); err != nil {
+		if err := db.Update(ctx, "", sound); err != nil {
 			t.Fatal(err)
 		}
 		for _, damage := range []string{

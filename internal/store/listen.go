@@ -1,0 +1,175 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// channel is where the nodes on one database hear of each other. A notice is the
+// id of the node that sent it, what it is about, and the rest, with a space
+// between.
+const channel = "tenantry"
+
+const (
+	noticeChanged = "c" // ids of what changed
+	noticeBeat    = "b" // a number, to oneself
+	noticeText    = "t" // what DB.Tell was given
+)
+
+// Staleness is how long a node may answer from memory what another node has
+// changed: that long after the change was confirmed, at most. Usually the notice
+// takes milliseconds. When it is lost, or late, the node notices that it no longer
+// hears itself, and asks the database until it does.
+const Staleness = 800 * time.Millisecond
+
+// beat is how often a node proves that it hears what was said before.
+const beat = 200 * time.Millisecond
+
+// listener hears what other nodes say. Notices arrive in the order of commits, so
+// that who hears its own heartbeat has heard every change that was committed
+// before it was sent.
+type listener struct {
+	engine *postgresEngine
+	began  time.Time
+	// until is how long after began the last proof lasts.
+	until atomic.Int64
+
+	mu    sync.Mutex
+	texts []string // to tell
+
+	stop  func() // nil until it follows
+	done  chan struct{}
+	first chan struct{} // closed with the first proof, or when it is late
+}
+
+func newListener(e *postgresEngine) *listener {
+	return &listener{engine: e, began: time.Now(), done: make(chan struct{}), first: make(chan struct{})}
+}
+
+func (l *listener) trusted() bool { return int64(time.Since(l.began)) < l.until.Load() }
+
+// mostTexts bounds what waits to be told.
+const mostTexts = 4096
+
+func (l *listener) tell(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.texts) < mostTexts {
+		l.texts = append(l.texts, text)
+	}
+}
+
+func (l *listener) follow(db *DB) {
+	ctx, stop := context.WithCancel(context.Background())
+	l.stop = stop
+	proven := sync.OnceFunc(func() { close(l.first) })
+	time.AfterFunc(Staleness, proven)
+	go func() {
+		defer close(l.done)
+		for ctx.Err() == nil {
+			err := l.listen(ctx, db, proven)
+			if ctx.Err() == nil {
+				l.engine.log.Warn("notices from other nodes are not heard: asking the database instead", "error", err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(beat):
+			}
+		}
+	}()
+	<-l.first
+}
+
+func (l *listener) close() {
+	if l.stop != nil {
+		l.stop()
+		<-l.done
+	}
+}
+
+// listen hears notices until the connection is lost, and calls proven with each
+// proof that it hears all of them.
+func (l *listener) listen(ctx context.Context, db *DB, proven func()) error {
+	config := l.engine.config.Copy()
+	// Heartbeats need not survive anything, nor wait for a standby.
+	config.RuntimeParams["synchronous_commit"] = "off"
+	connecting, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	conn, err := pgx.ConnectConfig(connecting, config)
+	if err != nil {
+		return err
+	}
+	s := &postgresSession{engine: l.engine, conn: conn}
+	defer s.drop()
+	if _, err := s.run("LISTEN " + channel); err != nil {
+		return err
+	}
+	// What changed while nobody listened is not known.
+	db.announce(nil)
+	for n := int64(1); ; n++ {
+		sent := time.Now()
+		if err := l.send(s, n); err != nil {
+			return err
+		}
+		heard := false
+		for next := sent.Add(beat); ; {
+			limit := next
+			if !heard {
+				limit = sent.Add(patience)
+			}
+			waiting, stop := context.WithDeadline(ctx, limit)
+			notice, err := conn.WaitForNotification(waiting)
+			stop()
+			if err != nil {
+				if heard && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && !conn.IsClosed() {
+					break
+				}
+				return err
+			}
+			if l.hear(db, notice.Payload, n) {
+				heard = true
+				l.until.Store(int64(sent.Add(Staleness).Sub(l.began)))
+				proven()
+			}
+		}
+	}
+}
+
+// send tells what waits to be told, and then the heartbeat.
+func (l *listener) send(s *postgresSession, n int64) error {
+	l.mu.Lock()
+	texts := l.texts
+	l.texts = nil
+	l.mu.Unlock()
+	var batch pgx.Batch
+	for _, text := range texts {
+		batch.Queue("SELECT pg_notify($1, $2)", channel, l.engine.node+" "+noticeText+" "+text)
+	}
+	batch.Queue("SELECT pg_notify($1, $2)", channel, l.engine.node+" "+noticeBeat+" "+strconv.FormatInt(n, 10))
+	s.wait()
+	return s.fault(s.conn.SendBatch(context.Background(), &batch).Close())
+}
+
+// hear acts on a notice, and reports whether it was this node's heartbeat n.
+func (l *listener) hear(db *DB, payload string, n int64) bool {
+	from, rest, _ := strings.Cut(payload, " ")
+	kind, text, _ := strings.Cut(rest, " ")
+	own := from == l.engine.node
+	switch {
+	case kind == noticeBeat:
+		return own && text == strconv.FormatInt(n, 10)
+	case own: // heard before it was confirmed
+	case kind == noticeChanged:
+		db.announce(strings.Fields(text))
+	case kind == noticeText:
+		db.heard(text)
+	}
+	return false
+}

@@ -1,0 +1,452 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing/fstest"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"github.com/tenantry/tenantry/internal/tenant"
+)
+
+// How long things may take with PostgreSQL. A connection that says nothing for
+// longer than its patience is given up.
+const (
+	patience = 5 * time.Second
+	// reconnectTime is how long a read waits for a server that can be written, from
+	// when it went away.
+	reconnectTime = 3 * time.Second
+	// resolveTime is how long a commit whose answer was lost is looked for.
+	resolveTime = 10 * time.Second
+	retryPause  = 50 * time.Millisecond
+)
+
+// migrateLock and every lane are advisory locks of the database.
+const migrateLock = 0x74656e616e747279
+
+// postgresEngine is a database that other processes may write, too.
+type postgresEngine struct {
+	config *pgx.ConnConfig
+	source *tenant.Source
+	log    *slog.Logger
+	// node is this process, or rather this Open.
+	node string
+	*listener
+
+	mu   sync.Mutex
+	down time.Time // since when nobody could connect; zero when somebody could
+}
+
+func openPostgres(ctx context.Context, url string, source *tenant.Source, log *slog.Logger) (*postgresEngine, error) {
+	config, err := postgresConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	if err := migratePostgres(ctx, config); err != nil {
+		return nil, err
+	}
+	e := &postgresEngine{config: config, source: source, log: log, node: source.NewID()}
+	e.listener = newListener(e)
+	// The row must be there before the first commit that may have to be looked up.
+	s := e.session()
+	defer s.close()
+	s.batch = -1 // 0 is none
+	if err := s.beginWrite(nil); err != nil {
+		return nil, fmt.Errorf("the database cannot be written: %w", err)
+	}
+	return e, s.commit(nil)
+}
+
+// postgresConfig is the connection's settings: the URL's, and ours where it is
+// silent.
+func postgresConfig(url string) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range map[string]string{
+		"application_name": "tenantry",
+		// Whoever waits for a lock longer than this is told to come back.
+		"lock_timeout": "3s",
+		// A process that is cut off must not keep its locks.
+		"idle_in_transaction_session_timeout": "5s",
+		"tcp_keepalives_idle":                 "5",
+		"tcp_keepalives_interval":             "2",
+		"tcp_keepalives_count":                "3",
+		"jit":                                 "off",
+	} {
+		if _, set := config.RuntimeParams[name]; !set {
+			config.RuntimeParams[name] = value
+		}
+	}
+	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, 2*time.Second)
+	if config.ValidateConnect == nil {
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}}
+	config.DialFunc = dialer.DialContext
+	return config, nil
+}
+
+// migratePostgres migrates under a lock, for several nodes may start at once.
+// Text is compared by its bytes, as SQLite does: it is faster, and the indexes
+// survive a change of the system's collations.
+func migratePostgres(ctx context.Context, config *pgx.ConnConfig) error {
+	config = config.Copy()
+	config.RuntimeParams["lock_timeout"] = "0" // another node may take its time
+	config.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
+	db := stdlib.OpenDB(*config)
+	defer db.Close()
+	db.SetMaxOpenConns(1) // so that the lock is the migration's own
+	if _, err := db.ExecContext(ctx, "SELECT pg_advisory_lock($1)", int64(migrateLock)); err != nil {
+		return fmt.Errorf("lock the database to migrate it: %w", err)
+	}
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	files := fstest.MapFS{}
+	for _, name := range names {
+		text, err := migrations.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		text = []byte(strings.ReplaceAll(string(text), " TEXT", ` TEXT COLLATE "C"`))
+		files[strings.TrimPrefix(name, "migrations/")] = &fstest.MapFile{Data: text}
+	}
+	return migrate(ctx, goose.DialectPostgres, db, files)
+}
+
+// close takes this process off the list, if that can be had at once.
+func (e *postgresEngine) close() error {
+	e.listener.close()
+	ctx, stop := context.WithTimeout(context.Background(), time.Second)
+	defer stop()
+	conn, err := pgx.ConnectConfig(ctx, e.config)
+	if err != nil {
+		return nil // it goes off by age
+	}
+	conn.Exec(ctx, "DELETE FROM node WHERE id = $1", e.node)
+	return conn.Close(ctx)
+}
+
+func (e *postgresEngine) session() *postgresSession { return &postgresSession{engine: e} }
+
+// A session connects when it is first used, and again when the connection is lost.
+
+func (e *postgresEngine) reader(context.Context) (session, error) { return e.session(), nil }
+func (e *postgresEngine) writer(context.Context) (session, error) { return e.session(), nil }
+
+func (e *postgresEngine) findings(tx *Tx, note func(*string) error) error {
+	return each(tx, func(row scanner, s *string) error { return row.Scan(s) }, note,
+		`SELECT 'index ' || c.relname || ' is not valid' FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+			JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+			WHERE NOT i.indisvalid AND n.nspname = current_schema()`)
+}
+
+// connect tries until a server can be written, for as long as reconnectTime from
+// when that ended; after that, once.
+func (e *postgresEngine) connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	for {
+		began := time.Now()
+		conn, err := pgx.ConnectConfig(ctx, config)
+		e.mu.Lock()
+		if err == nil {
+			e.down = time.Time{}
+		} else if e.down.IsZero() {
+			e.down = began
+		}
+		down := e.down
+		e.mu.Unlock()
+		if err == nil {
+			return conn, nil
+		}
+		if time.Since(down) > reconnectTime || !isTransient(err) {
+			return nil, lost{err}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, lost{err}
+		case <-time.After(retryPause):
+		}
+	}
+}
+
+// isTransient reports whether connecting may succeed later without anybody doing
+// anything: not with a wrong password, or without the database.
+func isTransient(err error) bool {
+	code := pgCode(err)
+	return !strings.HasPrefix(code, "28") && !strings.HasPrefix(code, "3D")
+}
+
+// postgresSession is one connection, or the want of one.
+type postgresSession struct {
+	engine *postgresEngine
+	conn   *pgx.Conn
+	// slow lifts the limit on how long a statement may take.
+	slow bool
+	// batch is the number of the write transaction.
+	batch int64
+	// warned is what the server said, beside its answer.
+	warned string
+}
+
+func (s *postgresSession) connect(ctx context.Context) error {
+	config := s.engine.config.Copy()
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if n.Severity == "WARNING" {
+			s.warned = n.Message
+		}
+	}
+	conn, err := s.engine.connect(ctx, config)
+	s.conn = conn
+	return err
+}
+
+// drop closes the connection without a word: the server may be out of reach.
+func (s *postgresSession) drop() {
+	if s.conn == nil {
+		return
+	}
+	s.conn.PgConn().Conn().Close()
+	ctx, stop := context.WithTimeout(context.Background(), time.Millisecond)
+	defer stop()
+	s.conn.Close(ctx)
+	s.conn = nil
+}
+
+func (s *postgresSession) close() {
+	if s.conn != nil {
+		ctx, stop := context.WithTimeout(context.Background(), time.Second)
+		defer stop()
+		s.conn.Close(ctx)
+		s.conn = nil
+	}
+}
+
+// wait gives the server its time for the next answer.
+func (s *postgresSession) wait() {
+	deadline := time.Now().Add(patience)
+	if s.slow {
+		deadline = time.Time{}
+	}
+	s.conn.PgConn().Conn().SetDeadline(deadline)
+}
+
+// fault looks at an error of the connection, and gives the connection up if need
+// be.
+func (s *postgresSession) fault(err error) error {
+	if err == nil || s.conn == nil {
+		return err
+	}
+	var pg *pgconn.PgError
+	var network net.Error
+	isServer := errors.As(err, &pg)
+	switch {
+	case isServer && (pg.Severity == "FATAL" || strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "08") || pg.Code == "25006"),
+		!isServer && (s.conn.IsClosed() || errors.As(err, &network)):
+		s.drop()
+		return lost{err}
+	}
+	return err
+}
+
+// ready makes sure of a connection. An old one may have died unseen: try is asked
+// again on a new one, for it has done nothing yet.
+func (s *postgresSession) ready(ctx context.Context, try func() error) error {
+	if s.conn != nil {
+		if err := try(); !isLost(err) {
+			return err
+		}
+	}
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	return try()
+}
+
+func (s *postgresSession) beginRead(ctx context.Context, slow bool) error {
+	s.slow = slow
+	return s.ready(ctx, func() error {
+		_, err := s.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+		return err
+	})
+}
+
+// beginWrite starts a transaction, takes its lanes and notes its number. Lanes are
+// taken in order, so that no two transactions wait for each other's.
+func (s *postgresSession) beginWrite(lanes []string) error {
+	s.batch++
+	locks := make([]int64, len(lanes))
+	for i, lane := range lanes {
+		hash := fnv.New64a()
+		hash.Write([]byte(lane))
+		locks[i] = int64(hash.Sum64())
+	}
+	slices.Sort(locks)
+	locks = slices.Compact(locks)
+	return s.ready(context.Background(), func() error {
+		var batch pgx.Batch
+		batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
+		batch.Queue("SELECT pg_advisory_xact_lock(lane) FROM unnest($1::bigint[]) lane", locks)
+		batch.Queue(`INSERT INTO node (id, batch, seen_at) VALUES ($1, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, seen_at = excluded.seen_at`,
+			s.engine.node, s.batch, micros(s.engine.source.Now()))
+		s.wait()
+		err := s.fault(s.conn.SendBatch(context.Background(), &batch).Close())
+		if err != nil {
+			s.rollback()
+		}
+		return err
+	})
+}
+
+func (s *postgresSession) run(query string, args ...any) (int64, error) {
+	if s.conn == nil {
+		return 0, lost{errors.New("the connection is gone")}
+	}
+	s.wait()
+	tag, err := s.conn.Exec(context.Background(), query, args...)
+	return tag.RowsAffected(), s.fault(err)
+}
+
+func (s *postgresSession) query(query string, args []any, row func(scanner) error) error {
+	if s.conn == nil {
+		return lost{errors.New("the connection is gone")}
+	}
+	// PostgreSQL stores neither of these, so that nothing is found by them.
+	for _, arg := range args {
+		if text, ok := arg.(string); ok && (strings.IndexByte(text, 0) >= 0 || !utf8.ValidString(text)) && strings.HasPrefix(query, "SELECT") {
+			return nil
+		}
+	}
+	s.wait()
+	rows, err := s.conn.Query(context.Background(), query, args...)
+	if err != nil {
+		return s.fault(err)
+	}
+	for n := 1; rows.Next(); n++ {
+		if err := row(rows); err != nil {
+			rows.Close()
+			return err
+		}
+		if n%1024 == 0 {
+			s.wait()
+		}
+	}
+	return s.fault(rows.Err())
+}
+
+// mostPayload is what one notification holds, in bytes.
+const mostPayload = 7900
+
+// commit tells the ids with the commit itself, so that nobody hears of a change
+// that is undone, or misses one that is not.
+func (s *postgresSession) commit(ids []string) error {
+	if s.conn == nil {
+		return lost{errors.New("the connection is gone")}
+	}
+	var batch pgx.Batch
+	for payload := ""; len(ids) > 0 || payload != ""; ids = ids[1:] {
+		if payload != "" && (len(ids) == 0 || len(payload)+1+len(ids[0]) > mostPayload) {
+			batch.Queue("SELECT pg_notify($1, $2)", channel, payload)
+			payload = ""
+		}
+		if len(ids) == 0 {
+			break
+		}
+		if payload == "" {
+			payload = s.engine.node + " " + noticeChanged
+		}
+		payload += " " + ids[0]
+	}
+	batch.Queue("COMMIT")
+	s.warned = ""
+	s.wait()
+	results := s.conn.SendBatch(context.Background(), &batch)
+	var tag pgconn.CommandTag
+	var err error
+	for err == nil && tag.String() != "COMMIT" {
+		if tag, err = results.Exec(); tag.String() == "ROLLBACK" {
+			err = errors.New("the transaction had failed before it was committed")
+		}
+	}
+	if closed := results.Close(); err == nil {
+		err = closed
+	}
+	err = s.fault(err)
+	if err != nil && !isLost(err) {
+		s.rollback()
+		return err
+	}
+	// A server that warns has committed here but not on its standby.
+	if err == nil && s.warned == "" {
+		return nil
+	}
+	return s.resolve(cmp.Or(err, errors.New(s.warned)))
+}
+
+// resolve finds out whether the last commit took place. A transaction that is
+// still under way holds its node's row; and the answer is good only once a commit
+// of our own has reached whatever this one must have reached.
+func (s *postgresSession) resolve(cause error) error {
+	s.engine.log.Warn("the answer to a commit was lost: looking it up", "error", cause)
+	s.drop()
+	for until := time.Now().Add(resolveTime); ; time.Sleep(retryPause) {
+		last, err := s.lastBatch()
+		switch {
+		case err == nil && last >= s.batch:
+			return nil
+		case err == nil:
+			return lost{cause}
+		case time.Now().After(until):
+			return unknown{errors.Join(cause, err)}
+		}
+	}
+}
+
+func (s *postgresSession) lastBatch() (last int64, err error) {
+	err = s.ready(context.Background(), func() error {
+		_, err := s.run("BEGIN ISOLATION LEVEL READ COMMITTED")
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	s.warned = ""
+	err = s.query("UPDATE node SET seen_at = $2 WHERE id = $1 RETURNING batch", []any{s.engine.node, micros(s.engine.source.Now())},
+		func(row scanner) error { return row.Scan(&last) })
+	if err == nil {
+		_, err = s.run("COMMIT")
+	}
+	if err == nil && s.warned != "" {
+		err = errors.New(s.warned)
+	}
+	if err != nil {
+		s.rollback()
+	}
+	return last, err
+}
+
+func (s *postgresSession) rollback() {
+	if s.conn != nil {
+		s.run("ROLLBACK")
+	}
+}
