@@ -4,13 +4,21 @@ import (
 	"hash/maphash"
 	"math"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
 
 // limiter is the generic cell rate algorithm: one time per key, no timers. A
 // nil limiter lets everything pass.
+//
+// Nodes on one database tell each other what they let pass, a sixteenth of the
+// burst at a time. So all of them together keep to the average rate; what they let
+// pass above it, before they have heard of each other, is less than a burst for
+// each node.
 type limiter struct {
+	name     string
+	tell     func(text string)
 	now      func() time.Time
 	interval time.Duration // between two requests at the average rate
 	burst    int64
@@ -21,20 +29,28 @@ type limiter struct {
 
 type limiterShard struct {
 	mu sync.Mutex
-	// full holds, by key, when the key will have all its burst again.
-	full map[string]time.Time
+	keys map[string]allowance
 	_    [64]byte
 }
 
+// allowance is what one key may still ask.
+type allowance struct {
+	// full is when the key will have all its burst again.
+	full time.Time
+	// untold is how many requests the other nodes have not been told of.
+	untold int64
+}
+
 // newLimiter allows burst requests at once and rate a second on average; a rate
-// below 0 is no limit.
-func newLimiter(now func() time.Time, rate float64, burst int) *limiter {
+// below 0 is no limit. name is the limiter's on all nodes, and tell reaches the
+// others.
+func newLimiter(now func() time.Time, rate float64, burst int, name string, tell func(text string)) *limiter {
 	if rate < 0 {
 		return nil
 	}
-	l := &limiter{now: now, interval: time.Duration(float64(time.Second) / rate), burst: int64(max(burst, 1)), limit: strconv.Itoa(max(burst, 1)), seed: maphash.MakeSeed()}
+	l := &limiter{name: name, tell: tell, now: now, interval: time.Duration(float64(time.Second) / rate), burst: int64(max(burst, 1)), limit: strconv.Itoa(max(burst, 1)), seed: maphash.MakeSeed()}
 	for i := range l.shards {
-		l.shards[i].full = map[string]time.Time{}
+		l.shards[i].keys = map[string]allowance{}
 	}
 	return l
 }
@@ -55,43 +71,90 @@ func (l *limiter) take(key string) verdict {
 		return verdict{ok: true}
 	}
 	now := l.now()
-	shard := &l.shards[maphash.String(l.seed, key)%uint64(len(l.shards))]
+	shard := l.shard(key)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	window := time.Duration(l.burst) * l.interval
-	full, known := shard.full[key]
-	if full.Before(now) {
-		full = now
-	}
-	// A clock that was set back must not lock anybody out for longer than a burst.
-	if limit := now.Add(window); full.After(limit) {
-		full = limit
-	}
+	a, known := shard.keys[key]
+	full := l.bounded(a.full, now)
 	v := verdict{limited: true, limit: l.limit}
 	next := full.Add(l.interval)
 	if wait := next.Sub(now) - window; wait > 0 {
 		v.reset, v.retry = full.Sub(now), wait
-		shard.full[key] = full
+		shard.keys[key] = allowance{full, a.untold}
 		return v
 	}
 	if !known {
 		shard.sweep(now)
 	}
-	shard.full[key] = next
+	if a.untold++; a.untold >= max(1, l.burst/16) && isPlain(key) {
+		l.tell(l.name + " " + strconv.FormatInt(a.untold, 10) + " " + key)
+		a.untold = 0
+	}
+	shard.keys[key] = allowance{next, a.untold}
 	v.ok = true
 	v.reset = next.Sub(now)
 	v.remaining = int64((window - v.reset) / l.interval)
 	return v
 }
 
-// sweep forgets the keys that have all their burst, when there are many keys.
-func (s *limiterShard) sweep(now time.Time) {
-	if len(s.full) < 4096 || len(s.full)&(len(s.full)-1) != 0 {
+// isPlain reports whether a key can be told to others: an address that nobody has
+// need not be.
+func isPlain(key string) bool {
+	return len(key) <= 254 && !strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+func (l *limiter) shard(key string) *limiterShard {
+	return &l.shards[maphash.String(l.seed, key)%uint64(len(l.shards))]
+}
+
+// bounded makes of when a key will have all its burst a time that can be. A clock
+// that was set back must not lock anybody out for longer than two bursts: that
+// much a key can owe when it asks several nodes at once.
+func (l *limiter) bounded(full, now time.Time) time.Time {
+	if full.Before(now) {
+		return now
+	}
+	if limit := now.Add(2 * time.Duration(l.burst) * l.interval); full.After(limit) {
+		return limit
+	}
+	return full
+}
+
+// hear counts what another node let pass, if the text is of this limiter.
+func (l *limiter) hear(text string) {
+	if l == nil {
 		return
 	}
-	for key, full := range s.full {
-		if full.Before(now) {
-			delete(s.full, key)
+	rest, mine := strings.CutPrefix(text, l.name+" ")
+	if !mine {
+		return
+	}
+	count, key, _ := strings.Cut(rest, " ")
+	n, err := strconv.ParseInt(count, 10, 64)
+	if err != nil || n < 1 || n > l.burst {
+		return
+	}
+	now := l.now()
+	shard := l.shard(key)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	a, known := shard.keys[key]
+	if !known {
+		shard.sweep(now)
+	}
+	a.full = l.bounded(l.bounded(a.full, now).Add(time.Duration(n)*l.interval), now)
+	shard.keys[key] = a
+}
+
+// sweep forgets the keys that have all their burst, when there are many keys.
+func (s *limiterShard) sweep(now time.Time) {
+	if len(s.keys) < 4096 || len(s.keys)&(len(s.keys)-1) != 0 {
+		return
+	}
+	for key, a := range s.keys {
+		if a.full.Before(now) {
+			delete(s.keys, key)
 		}
 	}
 }

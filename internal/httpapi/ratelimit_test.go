@@ -57,7 +57,7 @@ func TestLimiterDecides(t *testing.T) {
 		now := time.Unix(1_800_000_000, 0)
 		clock := func() time.Time { return now }
 		rate, burst := rates.Draw(t, "rate"), rapid.IntRange(1, 20).Draw(t, "burst")
-		l := newLimiter(clock, rate, burst)
+		l := newLimiter(clock, rate, burst, "", func(string) {})
 		oracle, err := throttled.NewGCRARateLimiterCtx(&oracleStore{now: clock, values: map[string]int64{}},
 			throttled.RateQuota{MaxRate: throttled.PerDuration(1, l.interval), MaxBurst: burst - 1})
 		if err != nil {
@@ -92,7 +92,7 @@ func TestRetryAfter(t *testing.T) {
 		now := time.Unix(1_800_000_000, 0)
 		// Slower ones make wait longer than the 30 s that are ever asked for.
 		rate := rapid.Float64Range(1.0/29, 2000).Draw(t, "rate")
-		l := newLimiter(func() time.Time { return now }, rate, rapid.IntRange(1, 5).Draw(t, "burst"))
+		l := newLimiter(func() time.Time { return now }, rate, rapid.IntRange(1, 5).Draw(t, "burst"), "", func(string) {})
 		header := rapid.SampledFrom([]string{"Retry-After", "Retry-After-Ms", "X-Ratelimit-Reset"}).Draw(t, "header")
 		for range 50 {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(l.interval)/2).Draw(t, "time")))
@@ -123,7 +123,7 @@ func TestClockSetBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Unix(1_800_000_000, 0)
 		rate, burst := rates.Draw(t, "rate"), rapid.IntRange(1, 10).Draw(t, "burst")
-		l := newLimiter(func() time.Time { return now }, rate, burst)
+		l := newLimiter(func() time.Time { return now }, rate, burst, "", func(string) {})
 		for range rapid.IntRange(0, 30).Draw(t, "before") {
 			l.take("a")
 		}
@@ -151,14 +151,14 @@ func TestClockSetBack(t *testing.T) {
 // TestLimiterForgets: keys that have all their burst again take no memory for long.
 func TestLimiterForgets(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	l := newLimiter(func() time.Time { return now }, 10, 10)
+	l := newLimiter(func() time.Time { return now }, 10, 10, "", func(string) {})
 	for i := range 2_000_000 {
 		now = now.Add(time.Millisecond)
 		l.take(strconv.Itoa(i))
 	}
 	kept := 0
 	for i := range l.shards {
-		kept += len(l.shards[i].full)
+		kept += len(l.shards[i].keys)
 	}
 	if most := len(l.shards) * 8192; kept > most {
 		t.Errorf("%d keys are kept, want at most %d", kept, most)
@@ -167,7 +167,74 @@ func TestLimiterForgets(t *testing.T) {
 	if v := none.take("a"); !v.ok || v.limited {
 		t.Errorf("no limit: %+v", v)
 	}
-	if newLimiter(nil, -1, 1) != nil {
+	if newLimiter(nil, -1, 1, "", nil) != nil {
 		t.Error("a rate below 0 is no limit")
+	}
+}
+
+// TestLimitAcrossNodes: nodes that hear of each other a quarter of a second late
+// let pass together what one would, but for less than a burst each; and none of
+// them starves.
+func TestLimitAcrossNodes(t *testing.T) {
+	const (
+		rate, burst = 100, 160
+		nodes       = 4
+		step        = time.Millisecond
+		late        = 250 * time.Millisecond
+		seconds     = 60
+	)
+	type told struct {
+		from int
+		at   time.Time
+		text string
+	}
+	for name, asks := range map[string][nodes]int{ // requests in each millisecond
+		"all ask":          {1, 1, 1, 1},
+		"one asks more":    {5, 1, 1, 1},
+		"one asks":         {1, 0, 0, 0},
+		"half ask":         {1, 1, 0, 0},
+		"all ask far more": {9, 9, 9, 9},
+	} {
+		start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		now := start
+		var wire []told
+		var limiters [nodes]*limiter
+		for i := range limiters {
+			limiters[i] = newLimiter(func() time.Time { return now }, rate, burst, "keys", func(text string) {
+				wire = append(wire, told{i, now, text})
+			})
+		}
+		total, asking := 0, 0
+		var passed [nodes]int
+		for ; now.Before(start.Add(seconds * time.Second)); now = now.Add(step) {
+			for len(wire) > 0 && now.Sub(wire[0].at) >= late {
+				for i, l := range limiters {
+					if i != wire[0].from {
+						l.hear(wire[0].text)
+					}
+				}
+				wire = wire[1:]
+			}
+			for i, n := range asks {
+				for range n {
+					if limiters[i].take("key").ok {
+						passed[i]++
+						total++
+					}
+				}
+			}
+		}
+		for _, n := range asks {
+			asking += min(n, 1)
+		}
+		if want := burst + rate*seconds; total < want*95/100 || total > want+(asking-1)*burst {
+			t.Errorf("%s: %d passed, want %d and at most a burst of %d more for each further node: %v", name, total, want, burst, passed)
+		}
+		for i, n := range asks {
+			if n > 0 && passed[i] < total/asking/4 {
+				t.Errorf("%s: node %d let pass %d of %d: it starves", name, i, passed[i], total)
+			}
+		}
+		t.Logf("%s: %d passed of %d by the rate, %v by node", name, total, burst+rate*seconds, passed)
 	}
 }

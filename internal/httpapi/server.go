@@ -98,15 +98,21 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 	now := db.Source().Now
 	server := &Server{
 		service: s, auth: a, db: db, log: o.Logger, mux: http.NewServeMux(), maxBody: o.MaxBody,
-		keys:      newLimiter(now, o.Rate, o.Burst),
-		failures:  newLimiter(now, 5, 100),
-		signIns:   newLimiter(now, 0.2, 20),
-		signInsTo: newLimiter(now, 1, 50),
+		keys:      newLimiter(now, o.Rate, o.Burst, "keys", db.Tell),
+		failures:  newLimiter(now, 5, 100, "failures", db.Tell),
+		signIns:   newLimiter(now, 0.2, 20, "sign_ins", db.Tell),
+		signInsTo: newLimiter(now, 1, 50, "sign_ins_to", db.Tell),
 		proxies:   o.TrustedProxies,
 		replies:   store.NewCache[reply](db, 1<<16),
 		idPrefix:  db.Source().NewID()[:24],
 		idSeed:    maphash.MakeSeed(),
 	}
+	limiters := []*limiter{server.keys, server.failures, server.signIns, server.signInsTo}
+	db.Hear(func(text string) {
+		for _, l := range limiters {
+			l.hear(text)
+		}
+	})
 	for _, r := range Routes {
 		server.mux.HandleFunc(r.Pattern, func(w http.ResponseWriter, request *http.Request) {
 			server.serve(r, w, request, request.PathValue("id"))

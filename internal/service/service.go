@@ -62,6 +62,7 @@ func New(db *store.DB, sealer *auth.Sealer, passwords *auth.Passwords, o Options
 	}
 	return &Service{
 		db: db, sealer: sealer, passwords: passwords, options: o,
+		underway: underway{db: db},
 		accounts: newListings(db, (*store.Tx).AccountDirectory, o.DirectoryBytes/2),
 		users:    newListings(db, (*store.Tx).UserDirectory, o.DirectoryBytes/2),
 	}

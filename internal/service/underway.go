@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
 )
 
@@ -12,14 +13,15 @@ import (
 // overtake the request that it repeats and do it twice: hashing a password takes
 // longer than some SDKs wait before they ask again.
 type underway struct {
+	db        *store.DB
 	mu        sync.Mutex
 	byRequest map[string][]chan struct{}
 }
 
 // enter waits, in a try above the first, until all equal requests that came
-// before are done. Call leave when this one is.
-func (u *underway) enter(ctx context.Context, o Once) (leave func(), err error) {
-	if o.Key != "" { // the key tells apart what is equal, in any order
+// before, to whatever node, are done. Call leave when this one is.
+func (u *underway) enter(ctx context.Context, o Once) (func(), error) {
+	if o.Key != "" || o.Request == "" { // the key tells apart what is equal, in any order; a seed asks once
 		return func() {}, nil
 	}
 	request, done := o.Request+"\x00"+string(o.Body), make(chan struct{})
@@ -30,7 +32,7 @@ func (u *underway) enter(ctx context.Context, o Once) (leave func(), err error) 
 	}
 	u.byRequest[request] = append(u.byRequest[request], done)
 	u.mu.Unlock()
-	leave = func() {
+	leave := func() {
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		rest := slices.DeleteFunc(u.byRequest[request], func(c chan struct{}) bool { return c == done })
@@ -40,7 +42,7 @@ func (u *underway) enter(ctx context.Context, o Once) (leave func(), err error) 
 		close(done)
 	}
 	if o.Try == 0 {
-		return leave, nil
+		before = nil
 	}
 	for _, other := range before {
 		select {
@@ -50,5 +52,13 @@ func (u *underway) enter(ctx context.Context, o Once) (leave func(), err error) 
 			return nil, tenant.Refuse(tenant.Unavailable, "")
 		}
 	}
-	return leave, nil
+	release, err := u.db.Hold(ctx, request, o.Try > 0)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return func() {
+		release()
+		leave()
+	}, nil
 }

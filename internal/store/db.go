@@ -167,7 +167,7 @@ func (db *DB) announce(ids []string) {
 // ago: what is kept from before may be used. With SQLite it always is.
 func (db *DB) Trusted() bool { return db.engine.trusted() }
 
-// Tell sends a text of at most 7,000 bytes to the other processes that have this
+// Tell sends a line of text, of at most 7,000 bytes, to the other processes that have this
 // database open, within a fraction of a second, or loses it. With SQLite there are
 // none.
 func (db *DB) Tell(text string) { db.engine.tell(text) }

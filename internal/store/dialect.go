@@ -35,6 +35,8 @@ type engine interface {
 	trusted() bool
 	// tell sends a text to the other processes, or loses it.
 	tell(text string)
+	// hold is DB.Hold.
+	hold(ctx context.Context, name string, alone bool) (release func(), err error)
 	close() error
 }
 

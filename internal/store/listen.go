@@ -149,8 +149,12 @@ func (l *listener) send(s *postgresSession, n int64) error {
 	l.texts = nil
 	l.mu.Unlock()
 	var batch pgx.Batch
-	for _, text := range texts {
-		batch.Queue("SELECT pg_notify($1, $2)", channel, l.engine.node+" "+noticeText+" "+text)
+	for prefix := l.engine.node + " " + noticeText + " "; len(texts) > 0; {
+		payload := prefix + texts[0]
+		for texts = texts[1:]; len(texts) > 0 && len(payload)+1+len(texts[0]) <= mostPayload; texts = texts[1:] {
+			payload += "\n" + texts[0]
+		}
+		batch.Queue("SELECT pg_notify($1, $2)", channel, payload)
 	}
 	batch.Queue("SELECT pg_notify($1, $2)", channel, l.engine.node+" "+noticeBeat+" "+strconv.FormatInt(n, 10))
 	s.wait()
@@ -169,7 +173,9 @@ func (l *listener) hear(db *DB, payload string, n int64) bool {
 	case kind == noticeChanged:
 		db.announce(strings.Fields(text))
 	case kind == noticeText:
-		db.heard(text)
+		for line := range strings.Lines(text) {
+			db.heard(strings.TrimSuffix(line, "\n"))
+		}
 	}
 	return false
 }

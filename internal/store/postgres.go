@@ -39,6 +39,12 @@ const (
 // migrateLock and every lane are advisory locks of the database.
 const migrateLock = 0x74656e616e747279
 
+func lockKey(name string) int64 {
+	hash := fnv.New64a()
+	hash.Write([]byte(name))
+	return int64(hash.Sum64())
+}
+
 // postgresEngine is a database that other processes may write, too.
 type postgresEngine struct {
 	config *pgx.ConnConfig
@@ -47,6 +53,7 @@ type postgresEngine struct {
 	// node is this process, or rather this Open.
 	node string
 	*listener
+	*holder
 
 	mu   sync.Mutex
 	down time.Time // since when nobody could connect; zero when somebody could
@@ -69,7 +76,11 @@ func openPostgres(ctx context.Context, url string, source *tenant.Source, log *s
 	if err := s.beginWrite(nil); err != nil {
 		return nil, fmt.Errorf("the database cannot be written: %w", err)
 	}
-	return e, s.commit(nil)
+	if err := s.commit(nil); err != nil {
+		return nil, err
+	}
+	e.holder = newHolder(e)
+	return e, nil
 }
 
 // postgresConfig is the connection's settings: the URL's, and ours where it is
@@ -135,6 +146,7 @@ func migratePostgres(ctx context.Context, config *pgx.ConnConfig) error {
 // close takes this process off the list, if that can be had at once.
 func (e *postgresEngine) close() error {
 	e.listener.close()
+	e.holder.close()
 	ctx, stop := context.WithTimeout(context.Background(), time.Second)
 	defer stop()
 	conn, err := pgx.ConnectConfig(ctx, e.config)
@@ -296,9 +308,7 @@ func (s *postgresSession) beginWrite(lanes []string) error {
 	s.batch++
 	locks := make([]int64, len(lanes))
 	for i, lane := range lanes {
-		hash := fnv.New64a()
-		hash.Write([]byte(lane))
-		locks[i] = int64(hash.Sum64())
+		locks[i] = lockKey(lane)
 	}
 	slices.Sort(locks)
 	locks = slices.Compact(locks)

@@ -112,6 +112,10 @@ func (e *sqliteEngine) follow(*DB)    {}
 func (e *sqliteEngine) trusted() bool { return true }
 func (e *sqliteEngine) tell(string)   {}
 
+func (e *sqliteEngine) hold(context.Context, string, bool) (func(), error) {
+	return func() {}, nil
+}
+
 func (e *sqliteEngine) findings(tx *Tx, note func(*string) error) error {
 	return each(tx, func(row scanner, s *string) error { return row.Scan(s) }, func(s *string) error {
 		if *s == "ok" {
