@@ -174,7 +174,7 @@ func (tx *Tx) applyAccount(d tenant.Diff[tenant.Account]) error {
 			return err
 		}
 		a.Number = manager.Accounts
-		_, err = tx.exec(`INSERT INTO account (id, manager_id, number, email, email_key, organization_name,
+		err = tx.exec(`INSERT INTO account (id, manager_id, number, email, email_key, organization_name,
 			allow_custom_pricing, rollup_billing, balance, pending, credit_limit, currency, channel_limit,
 			users, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $15)`,
 			a.ID, a.ManagerID, a.Number, a.Email, tenant.EmailKey(a.Email), a.OrganizationName,
@@ -189,7 +189,7 @@ func (tx *Tx) applyAccount(d tenant.Diff[tenant.Account]) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`UPDATE account SET revision = $2, email = $3, email_key = $4, organization_name = $5,
+	err = tx.exec(`UPDATE account SET revision = $2, email = $3, email_key = $4, organization_name = $5,
 		allow_custom_pricing = $6, disabled = $7, blocked = $8, cancelled = $9, balance = $10, pending = $11,
 		credit_limit = $12, channel_limit = $13, updated_at = $14 WHERE id = $1`,
 		a.ID, manager.Revision, a.Email, tenant.EmailKey(a.Email), a.OrganizationName,
@@ -200,7 +200,7 @@ func (tx *Tx) applyAccount(d tenant.Diff[tenant.Account]) error {
 
 func (tx *Tx) applyManager(d tenant.Diff[tenant.Manager]) error {
 	tx.changed(d.After.AccountID)
-	_, err := tx.exec(`INSERT INTO manager (account_id, approved, channel_pool) VALUES ($1, $2, $3)
+	err := tx.exec(`INSERT INTO manager (account_id, approved, channel_pool) VALUES ($1, $2, $3)
 		ON CONFLICT (account_id) DO UPDATE SET approved = excluded.approved, channel_pool = excluded.channel_pool`,
 		d.After.AccountID, d.After.Approved, d.After.ChannelPool)
 	return err

@@ -20,9 +20,8 @@ type Answer struct {
 
 // KeepAnswer stores the answer in the transaction that it tells of.
 func (tx *Tx) KeepAnswer(a Answer) error {
-	_, err := tx.exec("INSERT INTO answer (id, request, body, sealed, replayed, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+	return tx.exec("INSERT INTO answer (id, request, body, sealed, replayed, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
 		a.ID, a.Request, a.Body, a.Sealed, a.Try, micros(a.ExpiresAt))
-	return err
 }
 
 // TakeAnswer is the newest kept answer to the request that was not yet given to
@@ -54,17 +53,17 @@ func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 		"DELETE FROM answer WHERE (request, id) IN (SELECT request, id FROM answer WHERE expires_at <= $1 LIMIT $2)",
 		"DELETE FROM session WHERE digest IN (SELECT digest FROM session WHERE expires_at <= $1 LIMIT $2)",
 	} {
-		n, err := tx.exec(query, micros(tx.now), limit)
+		n, err := tx.execCount(query, micros(tx.now), limit)
 		if err != nil {
 			return total, err
 		}
 		total += n
 	}
 	// Event ids sort by time.
-	n, err := tx.exec("DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $2) AND created_at < $1", micros(keep), limit)
+	n, err := tx.execCount("DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $2) AND created_at < $1", micros(keep), limit)
 	if err != nil {
 		return total, err
 	}
-	nodes, err := tx.exec("DELETE FROM node WHERE seen_at < $1", micros(keep))
+	nodes, err := tx.execCount("DELETE FROM node WHERE seen_at < $1", micros(keep))
 	return total + n + nodes, err
 }

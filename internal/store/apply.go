@@ -48,7 +48,7 @@ func (tx *Tx) Apply(change tenant.Change) error {
 		}
 	}
 	if change.EndSessions {
-		if _, err := tx.exec("DELETE FROM session WHERE account_id = $1", change.AccountID); err != nil {
+		if err := tx.exec("DELETE FROM session WHERE account_id = $1", change.AccountID); err != nil {
 			return fmt.Errorf("end the sessions: %w", err)
 		}
 	}
@@ -66,20 +66,20 @@ func (tx *Tx) record(change tenant.Change) error {
 		return err
 	}
 	id := tx.source.NewID()
-	number, err := tx.count(`INSERT INTO audit_entry (id, account_id, number, actor_user_id, credential_id, made_by,
+	err = tx.exec(`INSERT INTO audit_entry (id, account_id, number, actor_user_id, credential_id, made_by,
 		event, resource_type, resource_id, changes, request_id, created_at)
 		SELECT $1, $2, COALESCE(last.number, 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10,
 			CASE WHEN last.created_at > $11 THEN last.created_at ELSE $11 END
 		FROM (SELECT 1 AS row) one LEFT JOIN
-			(SELECT number, created_at FROM audit_entry WHERE account_id = $2 ORDER BY number DESC LIMIT 1) last ON TRUE
-		RETURNING number`,
+			(SELECT number, created_at FROM audit_entry WHERE account_id = $2 ORDER BY number DESC LIMIT 1) last ON TRUE`,
 		id, change.AccountID, change.Actor.UserID, change.Actor.CredentialID, change.Actor.MadeBy(change.AccountID),
 		change.Event, change.ResourceType, change.ResourceID, string(fields), change.Actor.RequestID, micros(tx.now))
 	if err != nil {
 		return fmt.Errorf("write the audit entry: %w", err)
 	}
-	if _, err := tx.exec("INSERT INTO outbox (id, account_id, number, created_at) VALUES ($1, $2, $3, $4)",
-		id, change.AccountID, number, micros(tx.now)); err != nil {
+	if err := tx.exec(`INSERT INTO outbox (id, account_id, number, created_at)
+		SELECT $1, $2, MAX(number), $3 FROM audit_entry WHERE account_id = $2`,
+		id, change.AccountID, micros(tx.now)); err != nil {
 		return fmt.Errorf("write the event: %w", err)
 	}
 	return nil

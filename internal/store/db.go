@@ -323,7 +323,7 @@ func (db *DB) tryBatch(s session, batch []*job) error {
 		again, err := db.runBatch(s, batch, savepoints)
 		switch {
 		case again:
-			savepoints = true
+			savepoints = true // and no statement waits for another
 		case !isLost(err) && !isConflict(err) || time.Since(began) > retryTime:
 			return err
 		default:
@@ -356,9 +356,11 @@ func (db *DB) runBatch(s session, batch []*job, savepoints bool) (again bool, er
 				return false, err
 			}
 		}
-		j.tx = &Tx{s: s, source: db.source, now: db.source.Now()}
+		j.tx = &Tx{s: s, source: db.source, now: db.source.Now(), careful: savepoints}
 		j.err = j.run()
 		switch {
+		case isLate(j.err) && !savepoints:
+			return true, nil
 		case j.err != nil && (isBroken(j.err) || isFull(j.err) || isPassing(j.err)):
 			return false, j.err
 		case j.err != nil && !savepoints && j.tx.dirty:
@@ -379,7 +381,8 @@ func (db *DB) runBatch(s session, batch []*job, savepoints bool) (again bool, er
 			ids = append(ids, j.tx.ids...)
 		}
 	}
-	return false, s.commit(ids)
+	err = s.commit(ids)
+	return isLate(err) && !savepoints, err
 }
 
 func (j *job) run() (err error) {

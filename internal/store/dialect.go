@@ -50,6 +50,9 @@ type session interface {
 	beginWrite(lanes []string) error
 	// run executes a statement and returns how many rows it changed.
 	run(query string, args ...any) (int64, error)
+	// later executes it at the latest with the next one. If it fails then, the
+	// error is that one's, and isLate.
+	later(query string, args ...any) error
 	// query calls row with every row in turn, until it returns an error.
 	query(query string, args []any, row func(scanner) error) error
 	// commit confirms what was written and tells the ids to other processes. When
@@ -165,6 +168,13 @@ type lost struct{ error }
 func (e lost) Unwrap() error { return e.error }
 
 func isLost(err error) bool { return errors.As(err, new(lost)) }
+
+// late is the error of a statement that was to be executed later.
+type late struct{ error }
+
+func (e late) Unwrap() error { return e.error }
+
+func isLate(err error) bool { return errors.As(err, new(late)) }
 
 // unknown is a commit of which nobody could tell in time whether it took place.
 type unknown struct{ error }

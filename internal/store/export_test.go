@@ -14,8 +14,7 @@ import (
 // Exec runs any statement in a write transaction, for tests that damage things.
 func (db *DB) Exec(ctx context.Context, query string, args ...any) error {
 	return db.Update(ctx, "", func(tx *Tx) error {
-		_, err := tx.exec(query, args...)
-		return err
+		return tx.exec(query, args...)
 	})
 }
 
@@ -90,8 +89,10 @@ func (db *DB) Plans(ctx context.Context) (map[string]string, error) {
 }
 
 func explainPostgres(tx *Tx, plans map[string]string) error {
-	if _, err := tx.s.run("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan"); err != nil {
-		return err
+	for _, setting := range []string{"enable_seqscan = off", "plan_cache_mode = force_generic_plan"} {
+		if _, err := tx.s.run("SET LOCAL " + setting); err != nil {
+			return err
+		}
 	}
 	type prepared struct {
 		name, query string

@@ -13,7 +13,7 @@ func (tx *Tx) Agreed(name string) (string, error) {
 // Agree says what holds of the name unless somebody has said it before, and
 // returns what holds.
 func (tx *Tx) Agree(name, value string) (string, error) {
-	if _, err := tx.exec("INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, value); err != nil {
+	if err := tx.exec("INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, value); err != nil {
 		return "", err
 	}
 	return tx.Agreed(name)

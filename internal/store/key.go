@@ -38,7 +38,7 @@ func (tx *Tx) applyKeys(keys []tenant.Diff[tenant.Key]) error {
 		fmt.Fprintf(&rows, ", ($%d, $%d, $%d, $%d, $%d, $%d, $%d)", n+1, n+2, n+3, n+4, n+5, n+6, n+7)
 		args = append(args, k.ID, k.AccountID, k.UserID, string(k.Kind), k.Digest, k.Sealed, micros(k.CreatedAt))
 	}
-	_, err := tx.exec("INSERT INTO api_key (id, account_id, user_id, kind, digest, sealed, created_at) VALUES "+rows.String()[2:], args...)
+	err := tx.exec("INSERT INTO api_key (id, account_id, user_id, kind, digest, sealed, created_at) VALUES "+rows.String()[2:], args...)
 	if isDuplicate(err, "digest") {
 		return tenant.RefuseField(tenant.Duplicate, "api_key", "Another account has this key.")
 	}

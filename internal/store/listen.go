@@ -106,7 +106,7 @@ func (l *listener) listen(ctx context.Context, db *DB, proven func()) error {
 	if err != nil {
 		return err
 	}
-	s := &postgresSession{engine: l.engine, conn: conn}
+	s := &postgresSession{engine: l.engine, conn: conn, began: true}
 	defer s.drop()
 	if _, err := s.run("LISTEN " + channel); err != nil {
 		return err

@@ -214,8 +214,18 @@ type postgresSession struct {
 	slow bool
 	// batch is the number of the write transaction.
 	batch int64
+	// pending waits for the next statement: fewer round trips. A transaction that
+	// has not begun waits there, too, and for a connection as long as ctx.
+	pending []statement
+	began   bool
+	ctx     context.Context
 	// warned is what the server said, beside its answer.
 	warned string
+}
+
+type statement struct {
+	query string
+	args  []any
 }
 
 func (s *postgresSession) connect(ctx context.Context) error {
@@ -294,12 +304,10 @@ func (s *postgresSession) ready(ctx context.Context, try func() error) error {
 	return try()
 }
 
+// beginRead begins with the first statement.
 func (s *postgresSession) beginRead(ctx context.Context, slow bool) error {
-	s.slow = slow
-	return s.ready(ctx, func() error {
-		_, err := s.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-		return err
-	})
+	s.slow, s.began, s.ctx = slow, false, ctx
+	return s.later("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 }
 
 // beginWrite starts a transaction, takes its lanes and notes its number. Lanes are
@@ -312,56 +320,95 @@ func (s *postgresSession) beginWrite(lanes []string) error {
 	}
 	slices.Sort(locks)
 	locks = slices.Compact(locks)
-	return s.ready(context.Background(), func() error {
-		var batch pgx.Batch
-		batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
-		batch.Queue("SELECT pg_advisory_xact_lock(lane) FROM unnest($1::bigint[]) lane", locks)
-		batch.Queue(`INSERT INTO node (id, batch, seen_at) VALUES ($1, $2, $3)
-			ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, seen_at = excluded.seen_at`,
-			s.engine.node, s.batch, micros(s.engine.source.Now()))
-		s.wait()
-		err := s.fault(s.conn.SendBatch(context.Background(), &batch).Close())
-		if err != nil {
-			s.rollback()
-		}
-		return err
-	})
+	s.began, s.ctx = false, context.Background()
+	s.later("BEGIN ISOLATION LEVEL READ COMMITTED")
+	s.later("SELECT pg_advisory_xact_lock(lane) FROM unnest($1::bigint[]) lane", locks)
+	_, err := s.run(`INSERT INTO node (id, batch, seen_at) VALUES ($1, $2, $3)
+		ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, seen_at = excluded.seen_at`,
+		s.engine.node, s.batch, micros(s.engine.source.Now()))
+	if err != nil {
+		s.rollback()
+	}
+	return err
 }
 
-func (s *postgresSession) run(query string, args ...any) (int64, error) {
-	if s.conn == nil {
-		return 0, lost{errors.New("the connection is gone")}
-	}
-	s.wait()
-	tag, err := s.conn.Exec(context.Background(), query, args...)
-	return tag.RowsAffected(), s.fault(err)
+func (s *postgresSession) run(query string, args ...any) (changed int64, err error) {
+	err = s.send(func(batch *pgx.Batch) { batch.Queue(query, args...) }, func(results pgx.BatchResults) error {
+		tag, err := results.Exec()
+		changed = tag.RowsAffected()
+		return err
+	})
+	return changed, err
+}
+
+func (s *postgresSession) later(query string, args ...any) error {
+	s.pending = append(s.pending, statement{query, args})
+	return nil
 }
 
 func (s *postgresSession) query(query string, args []any, row func(scanner) error) error {
-	if s.conn == nil {
-		return lost{errors.New("the connection is gone")}
-	}
 	// PostgreSQL stores neither of these, so that nothing is found by them.
 	for _, arg := range args {
 		if text, ok := arg.(string); ok && (strings.IndexByte(text, 0) >= 0 || !utf8.ValidString(text)) && strings.HasPrefix(query, "SELECT") {
 			return nil
 		}
 	}
-	s.wait()
-	rows, err := s.conn.Query(context.Background(), query, args...)
-	if err != nil {
-		return s.fault(err)
-	}
-	for n := 1; rows.Next(); n++ {
-		if err := row(rows); err != nil {
-			rows.Close()
+	var stopped error // by row, which is nobody's fault
+	err := s.send(func(batch *pgx.Batch) { batch.Queue(query, args...) }, func(results pgx.BatchResults) error {
+		rows, err := results.Query()
+		if err != nil {
 			return err
 		}
-		if n%1024 == 0 {
-			s.wait()
+		defer rows.Close()
+		for n := 1; rows.Next(); n++ {
+			if stopped = row(rows); stopped != nil {
+				return nil
+			}
+			if n%1024 == 0 {
+				s.wait()
+			}
 		}
+		return rows.Err()
+	})
+	return cmp.Or(stopped, err)
+}
+
+// send executes what waits and then, in the same round trip, what queue adds, whose
+// results read reads. A transaction that begins with it may begin on a new
+// connection, when the old one has died unseen.
+func (s *postgresSession) send(queue func(*pgx.Batch), read func(pgx.BatchResults) error) error {
+	pending, began, ctx := s.pending, s.began, s.ctx
+	s.pending, s.began = nil, true
+	try := func() error {
+		if s.conn == nil {
+			return lost{errors.New("the connection is gone")}
+		}
+		var batch pgx.Batch
+		for _, p := range pending {
+			batch.Queue(p.query, p.args...)
+		}
+		queue(&batch)
+		s.wait()
+		results := s.conn.SendBatch(context.Background(), &batch)
+		var err error
+		for range pending {
+			if _, err = results.Exec(); err != nil {
+				err = late{err}
+				break
+			}
+		}
+		if err == nil {
+			err = read(results)
+		}
+		if closed := results.Close(); err == nil {
+			err = closed
+		}
+		return s.fault(err)
 	}
-	return s.fault(rows.Err())
+	if began {
+		return try()
+	}
+	return s.ready(ctx, try)
 }
 
 // mostPayload is what one notification holds, in bytes.
@@ -370,13 +417,9 @@ const mostPayload = 7900
 // commit tells the ids with the commit itself, so that nobody hears of a change
 // that is undone, or misses one that is not.
 func (s *postgresSession) commit(ids []string) error {
-	if s.conn == nil {
-		return lost{errors.New("the connection is gone")}
-	}
-	var batch pgx.Batch
 	for payload := ""; len(ids) > 0 || payload != ""; ids = ids[1:] {
 		if payload != "" && (len(ids) == 0 || len(payload)+1+len(ids[0]) > mostPayload) {
-			batch.Queue("SELECT pg_notify($1, $2)", channel, payload)
+			s.later("SELECT pg_notify($1, $2)", channel, payload)
 			payload = ""
 		}
 		if len(ids) == 0 {
@@ -387,21 +430,14 @@ func (s *postgresSession) commit(ids []string) error {
 		}
 		payload += " " + ids[0]
 	}
-	batch.Queue("COMMIT")
 	s.warned = ""
-	s.wait()
-	results := s.conn.SendBatch(context.Background(), &batch)
-	var tag pgconn.CommandTag
-	var err error
-	for err == nil && tag.String() != "COMMIT" {
-		if tag, err = results.Exec(); tag.String() == "ROLLBACK" {
+	err := s.send(func(batch *pgx.Batch) { batch.Queue("COMMIT") }, func(results pgx.BatchResults) error {
+		tag, err := results.Exec()
+		if err == nil && tag.String() != "COMMIT" {
 			err = errors.New("the transaction had failed before it was committed")
 		}
-	}
-	if closed := results.Close(); err == nil {
-		err = closed
-	}
-	err = s.fault(err)
+		return err
+	})
 	if err != nil && !isLost(err) {
 		s.rollback()
 		return err
@@ -433,13 +469,9 @@ func (s *postgresSession) resolve(cause error) error {
 }
 
 func (s *postgresSession) lastBatch() (last int64, err error) {
-	err = s.ready(context.Background(), func() error {
-		_, err := s.run("BEGIN ISOLATION LEVEL READ COMMITTED")
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
+	s.began, s.ctx = false, context.Background()
+	s.pending = nil
+	s.later("BEGIN ISOLATION LEVEL READ COMMITTED")
 	s.warned = ""
 	err = s.query("UPDATE node SET seen_at = $2 WHERE id = $1 RETURNING batch", []any{s.engine.node, micros(s.engine.source.Now())},
 		func(row scanner) error { return row.Scan(&last) })
@@ -456,7 +488,8 @@ func (s *postgresSession) lastBatch() (last int64, err error) {
 }
 
 func (s *postgresSession) rollback() {
-	if s.conn != nil {
+	s.pending = nil
+	if s.conn != nil && s.began {
 		s.run("ROLLBACK")
 	}
 }

@@ -244,6 +244,12 @@ func (s *sqliteSession) run(query string, args ...any) (int64, error) {
 	return result.RowsAffected()
 }
 
+// later is now: the engine is in this process.
+func (s *sqliteSession) later(query string, args ...any) error {
+	_, err := s.run(query, args...)
+	return err
+}
+
 func (s *sqliteSession) query(query string, args []any, row func(scanner) error) (err error) {
 	stmt, err := s.prepare(query)
 	if err != nil {

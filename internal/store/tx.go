@@ -60,13 +60,27 @@ type Tx struct {
 	// dirty: something was written, or a statement failed, which ends the whole
 	// transaction with some engines.
 	dirty bool
-	ids   []string
+	// careful: each statement's error is wanted with the statement.
+	careful bool
+	ids     []string
 }
 
 // Now is the time of the transaction: it is read once.
 func (tx *Tx) Now() time.Time { return tx.now }
 
-func (tx *Tx) exec(query string, args ...any) (int64, error) {
+// exec writes. That it failed may be known only later, unless the transaction is
+// careful; the batch is then done again by one that is.
+func (tx *Tx) exec(query string, args ...any) error {
+	tx.dirty = true
+	if !tx.careful {
+		return tx.s.later(query, args...)
+	}
+	_, err := tx.s.run(query, args...)
+	return err
+}
+
+// execCount writes, and returns how many rows changed.
+func (tx *Tx) execCount(query string, args ...any) (int64, error) {
 	tx.dirty = true
 	return tx.s.run(query, args...)
 }

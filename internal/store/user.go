@@ -157,7 +157,7 @@ func (tx *Tx) applyUser(d tenant.Diff[tenant.User], first bool) error {
 				return err
 			}
 		}
-		_, err := tx.exec(`INSERT INTO organization_user (id, account_id, number, email, email_key, password_hash,
+		err := tx.exec(`INSERT INTO organization_user (id, account_id, number, email, email_key, password_hash,
 			user_status, bypasses_sso, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 			u.ID, u.AccountID, u.Number, u.Email, tenant.EmailKey(u.Email), u.PasswordHash, string(u.Status),
 			u.BypassesSSO, micros(u.CreatedAt))
@@ -170,14 +170,14 @@ func (tx *Tx) applyUser(d tenant.Diff[tenant.User], first bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`UPDATE organization_user SET revision = $2, email = $3, email_key = $4, password_hash = $5,
+	err = tx.exec(`UPDATE organization_user SET revision = $2, email = $3, email_key = $4, password_hash = $5,
 		user_status = $6, bypasses_sso = $7, removed = $8, last_sign_in_at = $9 WHERE id = $1`,
 		u.ID, revision, u.Email, tenant.EmailKey(u.Email), u.PasswordHash, string(u.Status), u.BypassesSSO,
 		u.Removed, micros(u.LastSignInAt))
 	if err != nil || !u.Removed && u.Status == tenant.UserEnabled {
 		return err
 	}
-	if _, err := tx.exec("DELETE FROM session WHERE account_id = $1 AND user_id = $2", u.AccountID, u.ID); err != nil {
+	if err := tx.exec("DELETE FROM session WHERE account_id = $1 AND user_id = $2", u.AccountID, u.ID); err != nil {
 		return err
 	}
 	if !u.Removed {
@@ -224,7 +224,7 @@ func (tx *Tx) GroupsOf(user *tenant.User) ([]tenant.Group, error) {
 
 func (tx *Tx) applyGroup(d tenant.Diff[tenant.Group]) error {
 	g := d.After
-	_, err := tx.exec(`INSERT INTO organization_group (id, account_id, name, permissions, created_at)
+	err := tx.exec(`INSERT INTO organization_group (id, account_id, name, permissions, created_at)
 		VALUES ($1, $2, $3, $4, $5)`, g.ID, g.AccountID, g.Name, strings.Join(g.Permissions, " "), micros(g.CreatedAt))
 	if isDuplicate(err, "name") {
 		return tenant.RefuseField(tenant.Duplicate, "name", "Another group of the organization has this name.")
@@ -235,11 +235,11 @@ func (tx *Tx) applyGroup(d tenant.Diff[tenant.Group]) error {
 func (tx *Tx) applyMembership(accountID string, m tenant.Membership) error {
 	tx.changed(m.UserID)
 	if !m.Member {
-		_, err := tx.exec(`DELETE FROM membership WHERE account_id = $1 AND group_id = $3
+		err := tx.exec(`DELETE FROM membership WHERE account_id = $1 AND group_id = $3
 			AND user_number = (SELECT number FROM organization_user WHERE id = $2)`, accountID, m.UserID, m.GroupID)
 		return err
 	}
-	_, err := tx.exec(`INSERT INTO membership (account_id, user_number, user_id, group_id)
+	err := tx.exec(`INSERT INTO membership (account_id, user_number, user_id, group_id)
 		SELECT $1, number, id, $3 FROM organization_user WHERE id = $2`, accountID, m.UserID, m.GroupID)
 	return err
 }
@@ -267,13 +267,13 @@ func (tx *Tx) Session(digest string) (*Session, error) {
 
 // StartSession stores a session. Who signed in is a Change of its own.
 func (tx *Tx) StartSession(s Session) error {
-	_, err := tx.exec("INSERT INTO session (digest, account_id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
+	err := tx.exec("INSERT INTO session (digest, account_id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
 		s.Digest, s.AccountID, s.UserID, micros(s.CreatedAt), micros(s.ExpiresAt))
 	return err
 }
 
 // EndSession forgets one session.
 func (tx *Tx) EndSession(digest string) error {
-	_, err := tx.exec("DELETE FROM session WHERE digest = $1", digest)
+	err := tx.exec("DELETE FROM session WHERE digest = $1", digest)
 	return err
 }
