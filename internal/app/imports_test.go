@@ -34,8 +34,9 @@ var imports = map[string][]string{
 	"internal/directory": {},
 	"api":                {},
 	// What follows is for tests alone.
-	"internal/dbtest":  {"internal/auth", "internal/service", "internal/store", "internal/tenant"},
+	"internal/dbtest":  {"internal/auth", "internal/pgtest", "internal/service", "internal/store", "internal/tenant"},
 	"internal/faultfs": {},
+	"internal/pgtest":  {},
 }
 
 // standard are the packages that import nothing from outside but the standard
@@ -43,7 +44,7 @@ var imports = map[string][]string{
 var standard = []string{"api", "client", "internal/directory", "internal/tenant"}
 
 // forTests are the packages that no program may contain.
-var forTests = []string{"internal/dbtest", "internal/faultfs"}
+var forTests = []string{"internal/dbtest", "internal/faultfs", "internal/pgtest"}
 
 // TestImports holds the direction of imports, as docs/design.md draws it, and
 // wants a package comment in every package.

@@ -3,6 +3,7 @@ package pgtest
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -37,10 +38,8 @@ log_line_prefix = '%%m [%%p] %%d '
 
 // hasty saves what protects from a power cut alone. What a server has written
 // lies in the kernel's memory, which outlives the server: kill -9 loses nothing.
-const hasty = `
-fsync = off
-full_page_writes = off
-`
+// But it can cut a write short, so pages are still logged in full.
+const hasty = "fsync = off"
 
 // cluster is a data folder of PostgreSQL's and the server on it, if one runs.
 type cluster struct {
@@ -166,7 +165,7 @@ func (c *cluster) tryStart() error {
 		return err
 	}
 	defer log.Close()
-	said, err := log.Seek(0, 2)
+	said, err := log.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
 	}
@@ -233,34 +232,32 @@ func (c *cluster) stop() error {
 	if !c.running() {
 		return nil
 	}
-	if err := c.server.Process.Signal(syscall.SIGINT); err != nil {
-		return err
+	// A frozen one would not hear of it.
+	err := thawAll(c.server.Process)
+	if err == nil {
+		err = c.server.Process.Signal(syscall.SIGINT)
 	}
-	if err := thawAll(c.server.Process); err != nil {
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return eventually("the server does not end", func() (bool, error) { return !c.running(), nil })
 }
 
-// kill is kill -9 for all processes of the server, which it outlives for
-// nothing. What it leaves in the kernel and would itself tidy at the next
-// start is removed: there may never be one.
+// kill is kill -9 for all processes of the server. What they leave is removed:
+// the next server would do that, but there may never be one.
 func (c *cluster) kill() error {
 	if !c.running() {
 		return nil
 	}
-	if err := killAll(c.server.Process); err != nil && c.running() {
+	if err := killAll(c.server.Process); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	<-c.ended
 	if lines := c.lockFile(); len(lines) > 6 {
-		if _, id, ok := strings.Cut(lines[6], " "); ok {
-			segment, err := strconv.Atoi(strings.TrimSpace(id))
-			if err != nil {
+		// Its key and its number. Only its owner may remove it, so ipcrm does.
+		if fields := strings.Fields(lines[6]); len(fields) == 2 {
+			if err := c.in.run("ipcrm", "--shmem-id", fields[1]); err != nil && !errors.Is(err, exec.ErrNotFound) {
 				return err
-			}
-			if err := removeSegment(segment); err != nil {
-				return fmt.Errorf("remove shared memory: %w", err)
 			}
 		}
 	}

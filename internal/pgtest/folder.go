@@ -22,7 +22,8 @@ while [ -e "$1" ] && [ $n -lt 600 ]; do
 		*" ${file%/*} "*) busy=yes ;;
 		*) continue ;;
 		esac
-		kill -CONT "$pid"
+		read -r others <"/proc/$pid/task/$pid/children"
+		kill -CONT "$pid" $others
 		if [ $n -lt 200 ]; then kill -QUIT "$pid"; else kill -KILL "$pid"; fi
 	done
 	if [ -z "$busy" ]; then rm -rf "$1" || umount -l "$1"/*; fi

@@ -107,7 +107,7 @@ func thawAll(postmaster *os.Process) error {
 		return err
 	}
 	for pid := range children {
-		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil && err != syscall.ESRCH {
 			return err
 		}
 	}
@@ -175,13 +175,4 @@ func statusOf(pid int) (state string, parent int, err error) {
 	}
 	parent, err = strconv.Atoi(fields[1])
 	return fields[0], parent, err
-}
-
-// removeSegment removes a System V shared memory segment, unless it is gone.
-func removeSegment(id int) error {
-	_, err := unix.SysvShmCtl(id, unix.IPC_RMID, nil)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EIDRM) {
-		return nil
-	}
-	return err
 }

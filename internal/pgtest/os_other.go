@@ -22,4 +22,3 @@ func allocate(*os.File, int64) error     { return errUnsupported }
 func killAll(*os.Process) error          { return errUnsupported }
 func freezeAll(*os.Process) error        { return errUnsupported }
 func thawAll(*os.Process) error          { return errUnsupported }
-func removeSegment(int) error            { return errUnsupported }

@@ -24,7 +24,8 @@ const pairDatabase = "tenantry"
 //	p.Rejoin()
 //
 // Between Promote and Rejoin there is but one server, which confirms alone.
-// Whatever was confirmed by the time Rejoin returns is on both.
+// Whatever was confirmed by the time Rejoin returns is on both. All methods but
+// URL are for the goroutine of the test, as those of [Server] are.
 type Pair struct {
 	t                testing.TB
 	primary, standby *Server

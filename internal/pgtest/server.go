@@ -22,8 +22,8 @@ type Options struct {
 	DiskBytes int64
 }
 
-// Server is a server of one test's own, to be broken. Its methods are for the
-// goroutine of the test, which they end when what they are asked for fails.
+// Server is a server of one test's own, to be broken. Its methods, but for URL and
+// Addr, are for the goroutine of the test, which they end when they fail.
 type Server struct {
 	t       testing.TB
 	cluster *cluster

@@ -31,6 +31,9 @@ type Options struct {
 	Batch int
 	// Logger hears of faults of the storage; nil means slog's default.
 	Logger *slog.Logger
+	// Committed hears, after each commit, how many writes it confirmed and how long
+	// it took from its begin; nil means nobody. It must not block.
+	Committed func(writes int, took time.Duration)
 }
 
 // DB is one database. It is safe for concurrent use.
@@ -43,6 +46,9 @@ type DB struct {
 	batch   int
 	broken  atomic.Pointer[error]
 	stopped chan struct{}
+
+	committed  func(writes int, took time.Duration)
+	unresolved atomic.Int64
 
 	closing sync.RWMutex
 	closed  bool
@@ -77,7 +83,7 @@ func Open(ctx context.Context, database string, o Options) (*DB, error) {
 		source: o.Source, log: o.Logger, batch: o.Batch, engine: engine,
 		readers: newSessions(o.Readers),
 		jobs:    make(chan *job, 4*o.Batch),
-		stopped: make(chan struct{}),
+		stopped: make(chan struct{}), committed: o.Committed,
 	}
 	writer, err := db.sessions(ctx, o.Readers)
 	if err != nil {
@@ -187,6 +193,13 @@ func (db *DB) heard(text string) {
 	}
 }
 
+// Waiting is how many writes wait for their turn.
+func (db *DB) Waiting() int { return len(db.jobs) }
+
+// Unresolved is how many commits there were, since the database was opened, of
+// which nobody could tell in time whether they took place.
+func (db *DB) Unresolved() int64 { return db.unresolved.Load() }
+
 // View runs fn on one unchanging snapshot of the database.
 func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
 	return db.view(ctx, false, fn)
@@ -286,7 +299,14 @@ func (db *DB) commitLoop(s session) {
 }
 
 func (db *DB) commitBatch(s session, batch []*job) {
+	began := time.Now()
 	err := db.tryBatch(s, batch)
+	if isUnknown(err) {
+		db.unresolved.Add(1)
+	}
+	if err == nil && db.committed != nil {
+		db.committed(len(batch), time.Since(began))
+	}
 	var refused error
 	if err != nil {
 		refused = db.unwritten(err)

@@ -135,9 +135,6 @@ func readPlan(rows *sql.Rows) (string, error) {
 	return strings.Join(lines, "; "), rows.Err()
 }
 
-// Waiting is how many writes wait for their turn.
-func (db *DB) Waiting() int { return len(db.jobs) }
-
 // Len is how many values are kept.
 func (c *Cache[V]) Len() int {
 	n := 0
