@@ -19,21 +19,36 @@ type sessions struct {
 
 func newSessions(n int) *sessions { return &sessions{free: make(chan struct{}, n)} }
 
+// longestWait is how long a query waits for its turn.
+const longestWait = 5 * time.Second
+
 func (p *sessions) take(ctx context.Context) (session, error) {
+	var open bool
 	select {
-	case _, open := <-p.free:
-		if !open {
-			return nil, tenant.Refuse(tenant.Unavailable, "The service is stopping.")
+	case _, open = <-p.free:
+	default:
+		waiting, stop := context.WithTimeoutCause(ctx, longestWait, tenant.Refuse(tenant.Unavailable, "Too many requests wait for the database already."))
+		defer stop()
+		select {
+		case _, open = <-p.free:
+		case <-waiting.Done():
+			return nil, context.Cause(waiting)
 		}
-	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
+	if !open {
+		return nil, tenant.Refuse(tenant.Unavailable, "The service is stopping.")
+	}
+	return p.last(), nil
+}
+
+// last is a free reader; there must be one.
+func (p *sessions) last() session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	last := len(p.idle) - 1
 	s := p.idle[last]
 	p.idle = p.idle[:last]
-	return s, nil
+	return s
 }
 
 func (p *sessions) put(s session) {
@@ -46,8 +61,8 @@ func (p *sessions) put(s session) {
 // close waits for the readers to come back, and closes them.
 func (p *sessions) close() {
 	for range cap(p.free) {
-		s, _ := p.take(context.Background()) // cannot end
-		s.close()
+		<-p.free
+		p.last().close()
 	}
 	close(p.free) // none comes back: all have been taken
 }
