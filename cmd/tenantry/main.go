@@ -19,6 +19,7 @@ type program struct {
 	Serve   app.ServeCommand   `cmd:"" group:"Run a server:" help:"Run the server."`
 	Dev     app.DevCommand     `cmd:"" group:"Run a server:" help:"Run a fresh stand-in for development and print its keys."`
 	Migrate app.MigrateCommand `cmd:"" group:"Run a server:" help:"Bring a database to the schema of this program."`
+	Copy    app.CopyCommand    `cmd:"" group:"Run a server:" help:"Move an installation from SQLite to PostgreSQL."`
 
 	Accounts cli.Accounts `cmd:"" group:"Call a server:" help:"List, create and change managed accounts."`
 	Channels cli.Channels `cmd:"" group:"Call a server:" help:"Show and hand out outbound channels."`

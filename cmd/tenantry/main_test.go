@@ -15,18 +15,21 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tenantry/tenantry/client"
 	"github.com/tenantry/tenantry/internal/app"
+	"github.com/tenantry/tenantry/internal/pgtest"
 )
 
 // The command line is tested by the scripts in testdata, each against a server of
-// its own. In a script, tenantry is this program, and besides the usual commands
-// of testscript there are
+// its own; those in testdata/postgres have a database besides. In a script, tenantry
+// is this program, and besides the usual commands of testscript there are
 //
 //	exits CODE command...   the command ends with exactly this code
 //	dev [flags...]          another fresh server takes the place of the first
+//	sql STATEMENT           changes the database POSTGRES
 func TestMain(m *testing.M) {
 	// The race detector would sleep for a second at the end of each process.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
@@ -35,11 +38,24 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	runScripts(t, "testdata", nil)
+}
+
+// TestScriptsWithPostgres runs those for which POSTGRES is the address of an empty
+// database.
+func TestScriptsWithPostgres(t *testing.T) {
+	t.Parallel()
+	database := pgtest.URL(t)
+	runScripts(t, "testdata/postgres", []string{"POSTGRES=" + database})
+}
+
+func runScripts(t *testing.T, folder string, environment []string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 folder,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
+			env.Vars = append(env.Vars, environment...)
 			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("LARRY", "00000000-0000-7000-8000-000000000011")
@@ -63,6 +79,12 @@ func TestScripts(t *testing.T) {
 			},
 			"dev": func(ts *testscript.TestScript, neg bool, args []string) {
 				ts.Check(startDev(ts.Setenv, ts.Defer, args...))
+			},
+			"sql": func(ts *testscript.TestScript, neg bool, args []string) {
+				conn, err := pgx.Connect(t.Context(), ts.Getenv("POSTGRES"))
+				ts.Check(err)
+				_, err = conn.Exec(t.Context(), args[0])
+				ts.Check(errors.Join(err, conn.Close(t.Context())))
 			},
 		},
 	})

@@ -104,3 +104,10 @@ func (p *progress) close() {
 		fmt.Fprintln(p.t.Err)
 	}
 }
+
+// Progress shows how far something is that is done to so many rows: add tells of
+// rows that are done, end that there are no more.
+func (t *Terminal) Progress(doing string, rows int) (add func(rows int), end func()) {
+	p := newProgress(t, doing, rows)
+	return func(rows int) { p.add(rows, 0) }, p.close
+}

@@ -1,8 +1,10 @@
 package pgtest
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -133,12 +135,21 @@ func (s *Server) FillDisk(left int64) {
 	if err := os.Remove(s.ballast); !os.IsNotExist(err) {
 		s.must(err)
 	}
-	size := spaceIn(s.cluster.data()) - left
-	if left < 0 || size <= 0 {
+	if left < 0 {
 		return
 	}
 	f, err := os.Create(s.ballast)
 	s.must(err)
 	defer f.Close()
-	s.must(allocate(f, size))
+	for {
+		size := spaceIn(s.cluster.data()) - left
+		if size <= 0 {
+			return
+		}
+		// The server may take some of it in between.
+		if err := allocate(f, size); !errors.Is(err, syscall.ENOSPC) {
+			s.must(err)
+			return
+		}
+	}
 }

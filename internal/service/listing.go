@@ -112,7 +112,18 @@ func (l *listings) match(ctx context.Context, list *listing, filter *exact) ([]i
 }
 
 func newListings(db *store.DB, load loader, most int64) *listings {
-	return &listings{db: db, load: load, most: most, owners: map[string]*listing{}}
+	l := &listings{db: db, load: load, most: most, owners: map[string]*listing{}}
+	db.TakenBack(l.forget)
+	return l
+}
+
+// forget drops all directories: what they took over may be gone, and its numbers
+// given to others.
+func (l *listings) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.owners)
+	l.total = 0
 }
 
 func (l *listings) of(owner string) *listing {

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,7 @@ type DB struct {
 	mu        sync.RWMutex
 	listeners []func(ids []string)
 	hearers   []func(text string)
+	takers    []func()
 }
 
 // Open opens a database and brings its schema up to date: an address that begins
@@ -169,6 +171,23 @@ func (db *DB) announce(ids []string) {
 	}
 }
 
+// TakenBack registers a function that hears when the database may have lost what
+// it has shown, though not what it has confirmed: another server has taken its
+// place. With SQLite there is none. It must not block.
+func (db *DB) TakenBack(taker func()) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.takers = append(db.takers, taker)
+}
+
+func (db *DB) takeBack() {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	for _, taker := range db.takers {
+		taker()
+	}
+}
+
 // Trusted reports whether what was announced is all there is, up to Staleness
 // ago: what is kept from before may be used. With SQLite it always is.
 func (db *DB) Trusted() bool { return db.engine.trusted() }
@@ -251,22 +270,39 @@ func (db *DB) Update(ctx context.Context, lane string, fn func(*Tx) error) error
 		db.closing.RUnlock()
 		return ErrBusy
 	}
-	// Once queued, the outcome is worth waiting for even if the caller has gone:
-	// a job whose context has ended before its turn is skipped.
-	return <-j.done
+	// Once begun, the outcome is worth waiting for even if the caller has gone: a job
+	// whose context has ended before its turn is skipped.
+	late := time.NewTimer(turnTime)
+	defer late.Stop()
+	select {
+	case err := <-j.done:
+		return err
+	case <-late.C:
+		if j.begin() { // then nobody else does
+			return ErrBusy
+		}
+		return <-j.done
+	}
 }
+
+// turnTime is how long a write waits for its turn.
+const turnTime = 3 * time.Second
 
 // ErrBusy is the refusal of a write that was not even begun, of kind Unavailable.
 var ErrBusy error = tenant.Refuse(tenant.Unavailable, "Too many writes wait already.")
 
 type job struct {
-	ctx  context.Context
-	lane string
-	fn   func(*Tx) error
-	done chan error
-	err  error
-	tx   *Tx
+	ctx   context.Context
+	lane  string
+	fn    func(*Tx) error
+	begun atomic.Bool
+	done  chan error
+	err   error
+	tx    *Tx
 }
+
+// begin reports whether the job is the caller's to do, or to give up.
+func (j *job) begin() bool { return j.begun.CompareAndSwap(false, true) }
 
 // commitLoop is the only writer. It takes whatever waits into one transaction;
 // while that is synced, the next batch gathers.
@@ -294,7 +330,10 @@ func (db *DB) commitLoop(s session) {
 				break gather
 			}
 		}
-		db.commitBatch(s, batch)
+		batch = slices.DeleteFunc(batch, func(j *job) bool { return !j.begin() })
+		if len(batch) > 0 {
+			db.commitBatch(s, batch)
+		}
 	}
 }
 

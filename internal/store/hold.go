@@ -8,6 +8,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// holdTime is how long others may hold a name before this one gives up: a process
+// that has stopped without ending holds it for ever.
+const holdTime = 10 * time.Second
+
 // holdPoll is how often a name that others hold is asked for again.
 const holdPoll = 20 * time.Millisecond
 
@@ -58,7 +62,7 @@ func (h *holder) hold(ctx context.Context, name string, alone bool) (release fun
 		lock, unlock = "SELECT pg_try_advisory_lock($1)", "SELECT pg_advisory_unlock($1)"
 	}
 	w := want{lock, lockKey("hold " + name), make(chan error, 1)}
-	for {
+	for until := time.Now().Add(holdTime); ; {
 		if err := h.send(ctx, w); err != nil {
 			return nil, err
 		}
@@ -67,6 +71,8 @@ func (h *holder) hold(ctx context.Context, name string, alone bool) (release fun
 			return func() { h.send(context.Background(), want{unlock, w.key, nil}) }, nil
 		} else if err != errHeld {
 			return nil, err
+		} else if time.Now().After(until) {
+			return nil, lost{err}
 		}
 		select {
 		case <-ctx.Done():

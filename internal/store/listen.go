@@ -40,6 +40,9 @@ type listener struct {
 	began  time.Time
 	// until is how long after began the last proof lasts.
 	until atomic.Int64
+	// history is the database's timeline when it was last connected, "" when that is
+	// not known.
+	history string
 
 	mu    sync.Mutex
 	texts []string // to tell
@@ -73,9 +76,17 @@ func (l *listener) follow(db *DB) {
 	time.AfterFunc(Staleness, proven)
 	go func() {
 		defer close(l.done)
+		deaf := false // it is said once, not with every try
 		for ctx.Err() == nil {
-			err := l.listen(ctx, db, proven)
-			if ctx.Err() == nil {
+			err := l.listen(ctx, db, func() {
+				if deaf {
+					l.engine.log.Info("notices from other nodes are heard again")
+				}
+				deaf = false
+				proven()
+			})
+			if ctx.Err() == nil && !deaf {
+				deaf = true
 				l.engine.log.Warn("notices from other nodes are not heard: asking the database instead", "error", err)
 			}
 			select {
@@ -111,6 +122,9 @@ func (l *listener) listen(ctx context.Context, db *DB, proven func()) error {
 	if _, err := s.run("LISTEN " + channel); err != nil {
 		return err
 	}
+	if err := l.compare(s, db); err != nil {
+		return err
+	}
 	// What changed while nobody listened is not known.
 	db.announce(nil)
 	for n := int64(1); ; n++ {
@@ -140,6 +154,21 @@ func (l *listener) listen(ctx context.Context, db *DB, proven func()) error {
 			}
 		}
 	}
+}
+
+// compare looks whether a standby has taken over, or a backup, since it was last
+// connected: it need not have all that the one before has shown.
+func (l *listener) compare(s *postgresSession, db *DB) error {
+	var history string
+	err := s.query("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)", nil, func(row scanner) error { return row.Scan(&history) })
+	if isLost(err) {
+		return err // of any other, the server may be one that does not say
+	}
+	if l.history != "" && history != l.history {
+		db.takeBack()
+	}
+	l.history = history
+	return nil
 }
 
 // send tells what waits to be told, and then the heartbeat.

@@ -31,7 +31,8 @@ const (
 	// reconnectTime is how long a read waits for a server that can be written, from
 	// when it went away.
 	reconnectTime = 3 * time.Second
-	// resolveTime is how long a commit whose answer was lost is looked for.
+	// resolveTime is how long after it was sent a commit whose answer does not come is
+	// looked for.
 	resolveTime = 10 * time.Second
 	retryPause  = 50 * time.Millisecond
 )
@@ -55,8 +56,10 @@ type postgresEngine struct {
 	*listener
 	*holder
 
-	mu   sync.Mutex
-	down time.Time // since when nobody could connect; zero when somebody could
+	mu      sync.Mutex
+	down    time.Time // since when nobody could connect; zero when somebody could
+	why     error     // and why not
+	probing bool      // somebody tries
 }
 
 func openPostgres(ctx context.Context, url string, source *tenant.Source, log *slog.Logger) (*postgresEngine, error) {
@@ -127,20 +130,32 @@ func migratePostgres(ctx context.Context, config *pgx.ConnConfig) error {
 	if _, err := db.ExecContext(ctx, "SELECT pg_advisory_lock($1)", int64(migrateLock)); err != nil {
 		return fmt.Errorf("lock the database to migrate it: %w", err)
 	}
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err := refuseCopy(func(query string) scanner { return db.QueryRowContext(ctx, query) }); err != nil {
+		return err
+	}
+	files, err := postgresMigrations()
 	if err != nil {
 		return err
+	}
+	return migrate(ctx, goose.DialectPostgres, db, files)
+}
+
+// postgresMigrations are the migrations as PostgreSQL is to have them.
+func postgresMigrations() (fs.FS, error) {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return nil, err
 	}
 	files := fstest.MapFS{}
 	for _, name := range names {
 		text, err := migrations.ReadFile(name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		text = []byte(strings.ReplaceAll(string(text), " TEXT", ` TEXT COLLATE "C"`))
 		files[strings.TrimPrefix(name, "migrations/")] = &fstest.MapFile{Data: text}
 	}
-	return migrate(ctx, goose.DialectPostgres, db, files)
+	return files, nil
 }
 
 // close takes this process off the list, if that can be had at once.
@@ -172,15 +187,27 @@ func (e *postgresEngine) findings(tx *Tx, note func(*string) error) error {
 }
 
 // connect tries until a server can be written, for as long as reconnectTime from
-// when that ended; after that, once.
+// when that ended; after that, once, and one at a time: the others are told at once,
+// for a server that is out of reach may not even refuse.
 func (e *postgresEngine) connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	for {
 		began := time.Now()
+		e.mu.Lock()
+		gone := !e.down.IsZero() && began.Sub(e.down) > reconnectTime
+		if gone && e.probing {
+			defer e.mu.Unlock()
+			return nil, lost{e.why}
+		}
+		e.probing = gone
+		e.mu.Unlock()
 		conn, err := pgx.ConnectConfig(ctx, config)
 		e.mu.Lock()
+		if gone {
+			e.probing = false
+		}
 		if err == nil {
 			e.down = time.Time{}
-		} else if e.down.IsZero() {
+		} else if e.why = err; e.down.IsZero() {
 			e.down = began
 		}
 		down := e.down
@@ -219,6 +246,8 @@ type postgresSession struct {
 	pending []statement
 	began   bool
 	ctx     context.Context
+	// until bounds all waiting when it is set.
+	until time.Time
 	// warned is what the server said, beside its answer.
 	warned string
 }
@@ -231,7 +260,7 @@ type statement struct {
 func (s *postgresSession) connect(ctx context.Context) error {
 	config := s.engine.config.Copy()
 	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
-		if n.Severity == "WARNING" {
+		if n.SeverityUnlocalized == "WARNING" {
 			s.warned = n.Message
 		}
 	}
@@ -263,11 +292,20 @@ func (s *postgresSession) close() {
 
 // wait gives the server its time for the next answer.
 func (s *postgresSession) wait() {
-	deadline := time.Now().Add(patience)
+	deadline := s.limit()
 	if s.slow {
 		deadline = time.Time{}
 	}
 	s.conn.PgConn().Conn().SetDeadline(deadline)
+}
+
+// limit is when the patience ends that begins now.
+func (s *postgresSession) limit() time.Time {
+	limit := time.Now().Add(patience)
+	if !s.until.IsZero() && s.until.Before(limit) {
+		return s.until
+	}
+	return limit
 }
 
 // fault looks at an error of the connection, and gives the connection up if need
@@ -280,7 +318,7 @@ func (s *postgresSession) fault(err error) error {
 	var network net.Error
 	isServer := errors.As(err, &pg)
 	switch {
-	case isServer && (pg.Severity == "FATAL" || strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "08") || pg.Code == "25006"),
+	case isServer && (pg.SeverityUnlocalized == "FATAL" || pg.SeverityUnlocalized == "PANIC" || strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "08") || pg.Code == "25006"),
 		!isServer && (s.conn.IsClosed() || errors.As(err, &network)):
 		s.drop()
 		return lost{err}
@@ -296,7 +334,7 @@ func (s *postgresSession) ready(ctx context.Context, try func() error) error {
 			return err
 		}
 	}
-	ctx, stop := context.WithTimeout(ctx, patience)
+	ctx, stop := context.WithDeadline(ctx, s.limit())
 	defer stop()
 	if err := s.connect(ctx); err != nil {
 		return err
@@ -391,9 +429,10 @@ func (s *postgresSession) send(queue func(*pgx.Batch), read func(pgx.BatchResult
 		s.wait()
 		results := s.conn.SendBatch(context.Background(), &batch)
 		var err error
+		early := false
 		for range pending {
 			if _, err = results.Exec(); err != nil {
-				err = late{err}
+				early = true
 				break
 			}
 		}
@@ -403,7 +442,13 @@ func (s *postgresSession) send(queue func(*pgx.Batch), read func(pgx.BatchResult
 		if closed := results.Close(); err == nil {
 			err = closed
 		}
-		return s.fault(err)
+		err = s.fault(err)
+		// A connection that breaks here says nothing of the statements: all were sent,
+		// and the last may be COMMIT.
+		if early && !isLost(err) {
+			err = late{err}
+		}
+		return err
 	}
 	if began {
 		return try()
@@ -431,6 +476,7 @@ func (s *postgresSession) commit(ids []string) error {
 		payload += " " + ids[0]
 	}
 	s.warned = ""
+	until := time.Now().Add(resolveTime)
 	err := s.send(func(batch *pgx.Batch) { batch.Queue("COMMIT") }, func(results pgx.BatchResults) error {
 		tag, err := results.Exec()
 		if err == nil && tag.String() != "COMMIT" {
@@ -446,16 +492,18 @@ func (s *postgresSession) commit(ids []string) error {
 	if err == nil && s.warned == "" {
 		return nil
 	}
-	return s.resolve(cmp.Or(err, errors.New(s.warned)))
+	return s.resolve(cmp.Or(err, errors.New(s.warned)), until)
 }
 
 // resolve finds out whether the last commit took place. A transaction that is
 // still under way holds its node's row; and the answer is good only once a commit
 // of our own has reached whatever this one must have reached.
-func (s *postgresSession) resolve(cause error) error {
+func (s *postgresSession) resolve(cause error, until time.Time) error {
 	s.engine.log.Warn("the answer to a commit was lost: looking it up", "error", cause)
 	s.drop()
-	for until := time.Now().Add(resolveTime); ; time.Sleep(retryPause) {
+	s.until = until
+	defer func() { s.until = time.Time{} }()
+	for ; ; time.Sleep(retryPause) {
 		last, err := s.lastBatch()
 		switch {
 		case err == nil && last >= s.batch:
@@ -473,7 +521,10 @@ func (s *postgresSession) lastBatch() (last int64, err error) {
 	s.pending = nil
 	s.later("BEGIN ISOLATION LEVEL READ COMMITTED")
 	s.warned = ""
-	err = s.query("UPDATE node SET seen_at = $2 WHERE id = $1 RETURNING batch", []any{s.engine.node, micros(s.engine.source.Now())},
+	// It waits for a transaction that is about to make the row, too: the row is gone
+	// when the process has not written for long.
+	err = s.query(`INSERT INTO node (id, batch, seen_at) VALUES ($1, 0, $2)
+		ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at RETURNING batch`, []any{s.engine.node, micros(s.engine.source.Now())},
 		func(row scanner) error { return row.Scan(&last) })
 	if err == nil {
 		_, err = s.run("COMMIT")
