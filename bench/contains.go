@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
-	"net/url"
 	"strconv"
+	"strings"
 	"time"
-
-	_ "modernc.org/sqlite" // for openSQL
 )
 
 // containsTerms are the terms that are looked for, and how many rows have each.
@@ -44,7 +41,7 @@ func (b *bench) contains(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server, err := b.launch("server", "-data", d.folder)
+	server, err := b.serve(d)
 	if err != nil {
 		return err
 	}
@@ -54,11 +51,11 @@ func (b *bench) contains(ctx context.Context) error {
 		return err
 	}
 	defer clients.close()
-	db, err := openSQL(d.database(), "mode=ro")
+	db, err := d.open()
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer db.close()
 
 	ask := func(parameter, term string) (took time.Duration, hits int64, err error) {
 		request := listRequest(d.Key, parameter, term, 1)
@@ -125,39 +122,19 @@ func (b *bench) contains(ctx context.Context) error {
 }
 
 // searchLike is how long SQL takes for the first page of a search and its total.
-func searchLike(ctx context.Context, db *sql.DB, manager, column, term string) (took time.Duration, hits int64, err error) {
+func searchLike(ctx context.Context, db *sqlDB, manager, column, term string) (took time.Duration, hits int64, err error) {
 	where := " FROM account WHERE manager_id = ?1 AND cancelled = FALSE AND " + column + " LIKE '%' || ?2 || '%'"
+	if db.postgres != "" {
+		where = strings.Replace(where, " LIKE ", " ILIKE ", 1)
+	}
 	began := time.Now()
-	if err := db.QueryRowContext(ctx, "SELECT COUNT(*)"+where, manager, term).Scan(&hits); err != nil {
+	err = db.each(ctx, func(rows rows) error { return rows.Scan(&hits) }, "SELECT COUNT(*)"+where, manager, term)
+	if err != nil {
 		return 0, 0, err
 	}
-	err = eachRow(ctx, db, func(rows *sql.Rows) error {
+	err = db.each(ctx, func(rows rows) error {
 		var id, email, name string
 		return rows.Scan(&id, &email, &name)
 	}, "SELECT id, email, organization_name"+where+" ORDER BY number DESC LIMIT 25", manager, term)
 	return time.Since(began), hits, err
-}
-
-// openSQL opens a database past the product, with its settings.
-func openSQL(path, options string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+
-		"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=cache_size(-65536)&_pragma=wal_autocheckpoint(4000)&"+options)
-	if err == nil {
-		db.SetMaxOpenConns(2)
-	}
-	return db, err
-}
-
-func eachRow(ctx context.Context, db *sql.DB, scan func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 )
 
@@ -15,22 +12,22 @@ import (
 // the writes that wait sharing a commit, as the product has it, against one
 // transaction each.
 func (b *bench) create(ctx context.Context) error {
-	all := "create/64/on-" + millions(b.accounts)
+	all, slow := "create/64/on-"+millions(b.accounts*b.managers), "create/64/sync-2ms"
 	counts := []int{1, 8, 64}
 	name := func(n int) string { return fmt.Sprintf("create/%d", n) }
-	if !b.wanted("create/fdatasync", "create/bare-insert", name(1), name(8), name(64), all) {
+	if !b.wanted("create/fdatasync", "create/bare-insert", name(1), name(8), name(64), slow, all) {
 		return nil
 	}
 	empty, err := b.accountsData(ctx, 0)
 	if err != nil {
 		return err
 	}
-	grouped, err := b.creator(empty)
+	grouped, err := b.creator(ctx, empty)
 	if err != nil {
 		return err
 	}
 	defer grouped.stop()
-	single, err := b.creator(empty, "-batch", "1")
+	single, err := b.creator(ctx, empty, "-batch", "1")
 	if err != nil {
 		return err
 	}
@@ -77,6 +74,11 @@ func (b *bench) create(ctx context.Context) error {
 			return err
 		}
 	}
+	if b.cluster != nil && b.wanted(slow) {
+		if err := b.createSlowly(ctx, slow, empty); err != nil {
+			return err
+		}
+	}
 	if !b.wanted(all) {
 		return nil
 	}
@@ -84,7 +86,7 @@ func (b *bench) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	big, err := b.creator(full)
+	big, err := b.creator(ctx, full)
 	if err != nil {
 		return err
 	}
@@ -113,17 +115,48 @@ type creator struct {
 	key string
 }
 
-func (b *bench) creator(d *data, args ...string) (*creator, error) {
-	d, err := b.copied(d)
+func (b *bench) creator(ctx context.Context, d *data, args ...string) (*creator, error) {
+	d, err := b.copied(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	p, err := b.launch("server", append([]string{"-data", d.folder}, args...)...)
+	p, err := b.serve(d, args...)
 	return &creator{p, d.Key}, err
 }
 
-// created counts the accounts, so that each has an email of its own.
-var created atomic.Uint64
+// createSlowly is the same with a disk that takes 2 ms longer to sync: so long
+// PostgreSQL waits before it does.
+func (b *bench) createSlowly(ctx context.Context, name string, empty *data) error {
+	var all [2]*creator
+	for i, args := range [][]string{nil, {"-batch", "1"}} {
+		d, err := b.copied(ctx, empty)
+		if err != nil {
+			return err
+		}
+		err = d.cluster.do(ctx, "postgres", "ALTER DATABASE "+d.name+" SET commit_delay = 2000", "ALTER DATABASE "+d.name+" SET commit_siblings = 0")
+		if err != nil {
+			return err
+		}
+		p, err := b.serve(d, args...)
+		if err != nil {
+			return err
+		}
+		defer p.stop()
+		all[i] = &creator{p, d.Key}
+	}
+	var samples [2]sample
+	const rounds = 3
+	for range rounds {
+		for i, c := range all {
+			if err := c.run(ctx, &samples[i], 64, b.time/rounds); err != nil {
+				return err
+			}
+		}
+	}
+	line := creates(name, &samples[0]).against("one tx each", samples[1].perWall())
+	b.add(line.aim("ratio", line.Ratio, true, 5))
+	return nil
+}
 
 func (c *creator) run(ctx context.Context, into *sample, n int, d time.Duration) error {
 	clients, err := c.dial(n)
@@ -131,20 +164,7 @@ func (c *creator) run(ctx context.Context, into *sample, n int, d time.Duration)
 		return err
 	}
 	defer clients.close()
-	s, err := clients.run(ctx, d, func(int) func() []byte {
-		const digits = "0000000000"
-		body := `{"business_name":"Harbour ` + digits + ` Inc.","email":"office.` + digits + `@harbour.example.com"}`
-		request := fmt.Appendf(nil, "POST /v2/managed_accounts HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: application/json\r\n"+
-			"Authorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", c.key, len(body), body)
-		first := bytes.Index(request, []byte(digits))
-		second := bytes.LastIndex(request, []byte(digits))
-		return func() []byte {
-			number := fmt.Appendf(nil, "%010d", created.Add(1))
-			copy(request[first:], number)
-			copy(request[second:], number)
-			return request
-		}
-	})
+	s, err := clients.run(ctx, d, creating(c.key, ""))
 	into.add(s)
 	return err
 }
@@ -172,24 +192,21 @@ func (b *bench) syncs(ctx context.Context, into *sample, d time.Duration) error 
 
 // inserts adds rows of an account's size to one table, one transaction each.
 func (b *bench) inserts(ctx context.Context, into *sample, d time.Duration) error {
-	db, err := openSQL(filepath.Join(b.folder, "inserts.db"), "_txlock=immediate")
+	address := filepath.Join(b.folder, "inserts.db")
+	if b.cluster != nil {
+		address = b.cluster.url(schemaName) // which is made anew in each run
+	}
+	db, err := openSQL(address, "_txlock=immediate")
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS account (id TEXT PRIMARY KEY, email TEXT UNIQUE, name TEXT, created_at BIGINT)"); err != nil {
+	defer db.close()
+	if err := db.exec(ctx, "CREATE TABLE IF NOT EXISTS bench_insert (id TEXT PRIMARY KEY, email TEXT UNIQUE, name TEXT, created_at BIGINT)"); err != nil {
 		return err
 	}
-	var stmt *sql.Stmt
-	if stmt, err = db.PrepareContext(ctx, "INSERT INTO account (id, email, name, created_at) VALUES (?1, ?2, ?3, ?4)"); err != nil {
-		return err
-	}
-	defer stmt.Close()
 	return into.repeat(ctx, d, func(int) error {
 		i := int(created.Add(1))
-		_, err := stmt.ExecContext(ctx, rowID(i, 1_000_000), rowEmail(i), rowName(i), i)
-		return err
+		return db.exec(ctx, "INSERT INTO bench_insert (id, email, name, created_at) VALUES (?1, ?2, ?3, ?4)", rowID(i, 1_000_000), rowEmail(i), rowName(i), i)
 	})
 }
 

@@ -20,7 +20,7 @@ func (b *bench) get(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server, err := b.launch("server", "-data", d.folder)
+	server, err := b.serve(d)
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (b *bench) get(ctx context.Context) error {
 	}
 	defer bare.stop()
 
-	path := func(i int) string { return "/v2/managed_accounts/" + rowID(i, d.Rows) }
+	path := func(i int) string { return "/v2/managed_accounts/" + d.id(i) }
 	hot := getRequest(path(d.Rows/2), d.Key)
 	body, err := server.once(hot)
 	if err != nil {

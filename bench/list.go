@@ -65,7 +65,7 @@ func (b *bench) list(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server, err := b.launch("server", "-data", d.folder)
+	server, err := b.serve(d)
 	if err != nil {
 		return err
 	}

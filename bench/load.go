@@ -92,15 +92,16 @@ func (c *client) do(request []byte) ([]byte, error) {
 type sample struct {
 	requests int
 	wall     time.Duration
-	// cpu is the server's.
-	cpu       time.Duration
-	latencies []time.Duration
+	// cpu is the server's, databaseCPU its database's, if that is a server, too.
+	cpu, databaseCPU time.Duration
+	latencies        []time.Duration
 }
 
 func (s *sample) add(more sample) {
 	s.requests += more.requests
 	s.wall += more.wall
 	s.cpu += more.cpu
+	s.databaseCPU += more.databaseCPU
 	s.latencies = append(s.latencies, more.latencies...)
 }
 
@@ -111,7 +112,10 @@ func (s *sample) perWall() float64 { return float64(s.requests) / s.wall.Seconds
 // cpuEach is the server's CPU time per request, in µs.
 func (s *sample) cpuEach() float64 { return microsOf(s.cpu) / float64(s.requests) }
 
-// source makes the requests of one client, one after another.
+func (s *sample) databaseEach() float64 { return microsOf(s.databaseCPU) / float64(s.requests) }
+
+// source makes the requests of one client, one after another, until it has none
+// left and returns nil.
 type source func(client int) func() []byte
 
 // always sends one request over and over.
@@ -121,8 +125,7 @@ func always(request []byte) source {
 
 // run lets every client send its requests, each as soon as the last is answered.
 func (c *connections) run(ctx context.Context, d time.Duration, from source) (s sample, err error) {
-	pid := c.process.pid()
-	before, err := cpuTime(pid)
+	before, databaseBefore, err := c.process.cpuTimes()
 	if err != nil {
 		return s, err
 	}
@@ -138,7 +141,11 @@ func (c *connections) run(ctx context.Context, d time.Duration, from source) (s 
 			var latencies []time.Duration
 			var failed error
 			for at := time.Now(); failed == nil && timed.Err() == nil; {
-				_, failed = one.do(next())
+				request := next()
+				if request == nil {
+					break
+				}
+				_, failed = one.do(request)
 				now := time.Now()
 				latencies = append(latencies, now.Sub(at))
 				at = now
@@ -154,12 +161,20 @@ func (c *connections) run(ctx context.Context, d time.Duration, from source) (s 
 	}
 	wait.Wait()
 	s.wall = time.Since(began)
-	after, err := cpuTime(pid)
-	s.cpu = after - before
+	after, databaseAfter, err := c.process.cpuTimes()
+	s.cpu, s.databaseCPU = after-before, databaseAfter-databaseBefore
 	if len(errs) > 0 {
 		return s, errs[0]
 	}
 	return s, errors.Join(err, ctx.Err())
+}
+
+// cpuTimes are the CPU time of a server, and of its database server.
+func (p *process) cpuTimes() (own, database time.Duration, err error) {
+	if own, err = cpuTime(p.pid()); err == nil && p.cluster != nil {
+		database, err = p.cluster.cpuTime()
+	}
+	return own, database, err
 }
 
 // getRequest is a GET as an SDK would send it, in short.

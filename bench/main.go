@@ -4,6 +4,8 @@
 //	go run ./bench                 everything, on 1,000,000 accounts and users
 //	go run ./bench -only '^get/'   some of it
 //	go run ./bench -short          a smoke test of less than a minute
+//	go run ./bench -engine postgres               the same on PostgreSQL
+//	go run ./bench -engine postgres -managers 10  and among ten times as many accounts
 //
 // The databases are built once, which takes minutes, and kept in the folder of
 // -dir. No figure fails the program: whoever reads the table judges. The clock on
@@ -29,11 +31,12 @@ import (
 
 // options are the flags.
 type options struct {
-	accounts, users int
-	time            time.Duration
-	dir, profile    string
-	json, short     bool
-	only            *regexp.Regexp
+	accounts, users, managers int
+	engine                    string
+	time                      time.Duration
+	dir, profile              string
+	json, short               bool
+	only                      *regexp.Regexp
 }
 
 // bench is one run.
@@ -44,6 +47,9 @@ type bench struct {
 	pins   pins
 	out    io.Writer
 	lines  []*Line
+	// cluster is the server with -engine postgres.
+	cluster *cluster
+	copies  int
 }
 
 func main() { os.Exit(run()) }
@@ -58,13 +64,15 @@ func run() int {
 	var o options
 	var r role
 	only := ""
-	flag.IntVar(&o.accounts, "accounts", 1_000_000, "managed accounts of the one manager")
+	flag.IntVar(&o.accounts, "accounts", 1_000_000, "managed accounts of a manager")
+	flag.IntVar(&o.managers, "managers", 1, "managers with so many accounts each; the first is measured, the others make the database larger")
+	flag.StringVar(&o.engine, "engine", "sqlite", "where the data is: sqlite or postgres, a server of the bench's own")
 	flag.IntVar(&o.users, "users", 1_000_000, "users of the one organization")
 	flag.DurationVar(&o.time, "time", 5*time.Second, "how long a line is measured, about")
 	flag.StringVar(&only, "only", "", "measure only the lines that match this regular expression")
 	flag.BoolVar(&o.json, "json", false, "print JSON instead of the table")
-	flag.StringVar(&o.dir, "dir", "", "folder for the databases (default: tenantry-bench in the user's cache folder)")
-	flag.BoolVar(&o.short, "short", false, "smoke test: 10,000 rows, 1 s a line")
+	flag.StringVar(&o.dir, "dir", "", "folder for the databases (default: tenantry-bench in the user's cache folder; root's with postgres: in /var/cache)")
+	flag.BoolVar(&o.short, "short", false, "smoke test: 10,000 rows, half a second a line")
 	flag.StringVar(&o.profile, "profile", "", "folder for CPU profiles of get, create, list and report")
 	r.flags(flag.CommandLine)
 	flag.Parse()
@@ -80,7 +88,7 @@ func run() int {
 			return err
 		}
 		if o.short {
-			o.accounts, o.users, o.time = 10_000, 10_000, time.Second
+			o.accounts, o.users, o.time = 10_000, 10_000, 500*time.Millisecond
 		}
 		return measure(o)
 	}()
@@ -98,18 +106,28 @@ func measure(o options) (err error) {
 	if o.accounts < 1000 || o.users < 1000 {
 		return errors.New("-accounts and -users must be 1000 at least")
 	}
+	switch {
+	case o.engine != "sqlite" && o.engine != "postgres":
+		return fmt.Errorf("-engine must be sqlite or postgres, not %q", o.engine)
+	case o.managers < 1 || o.managers > 1 && o.engine != "postgres":
+		return errors.New("-managers must be 1 at least, and needs -engine postgres to be more")
+	}
 	if o.dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
 			return err
 		}
+		// PostgreSQL does not run as root, and must get there all the same.
+		if o.engine == "postgres" && os.Geteuid() == 0 {
+			cache = "/var/cache"
+		}
 		o.dir = filepath.Join(cache, "tenantry-bench")
 	}
-	for _, folder := range []string{o.dir, o.profile} {
-		if folder == "" {
-			continue
-		}
-		if err := os.MkdirAll(folder, 0o700); err != nil {
+	if err := os.MkdirAll(o.dir, 0o711); err != nil {
+		return err
+	}
+	if o.profile != "" {
+		if err := os.MkdirAll(o.profile, 0o700); err != nil {
 			return err
 		}
 	}
@@ -122,6 +140,12 @@ func measure(o options) (err error) {
 	}
 	defer os.RemoveAll(b.folder)
 	b.pins = pin(ctx)
+	if o.engine == "postgres" {
+		if b.cluster, err = b.openCluster(ctx); err != nil {
+			return err
+		}
+		defer b.closeCluster()
+	}
 
 	b.printHead()
 	for _, group := range []struct {
@@ -130,6 +154,7 @@ func measure(o options) (err error) {
 	}{
 		{"get", (*bench).get}, {"list", (*bench).list}, {"contains", (*bench).contains},
 		{"create", (*bench).create}, {"report", (*bench).report}, {"start", (*bench).start},
+		{"cost", (*bench).cost}, {"trips", (*bench).trips}, {"nodes", (*bench).nodes}, {"size", (*bench).size},
 	} {
 		if err := group.run(b, ctx); err != nil {
 			return fmt.Errorf("%s: %w", group.name, err)
@@ -168,5 +193,9 @@ func millions(n int) string {
 
 // machine says where the figures come from.
 func (b *bench) machine() string {
-	return fmt.Sprintf("%s %s/%s, server on CPU %s, load on CPU %s", runtime.Version(), runtime.GOOS, runtime.GOARCH, b.pins.server, b.pins.load)
+	text := fmt.Sprintf("%s %s/%s, server on CPU %s, load on CPU %s", runtime.Version(), runtime.GOOS, runtime.GOARCH, b.pins.server, b.pins.load)
+	if b.cluster != nil {
+		text += fmt.Sprintf(", PostgreSQL %s there, too, shared_buffers %s", b.cluster.version, b.cluster.buffers)
+	}
+	return text
 }

@@ -47,6 +47,7 @@ type process struct {
 	// addr is where it serves, debug where its profiles are.
 	addr, debug string
 	began       time.Time
+	cluster     *cluster // its database server, nil for none
 }
 
 // launch starts a child and returns once it listens.
@@ -84,6 +85,15 @@ func (b *bench) launch(role string, args ...string) (*process, error) {
 	}
 	p.addr, p.debug = fields[0], strings.TrimPrefix(fields[1], "-")
 	return p, nil
+}
+
+// serve launches a server on a database.
+func (b *bench) serve(d *data, args ...string) (*process, error) {
+	p, err := b.launch("server", append(d.args(), args...)...)
+	if err == nil {
+		p.cluster = d.cluster
+	}
+	return p, err
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }

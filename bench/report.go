@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,7 +31,7 @@ func (b *bench) report(ctx context.Context) error {
 		if !b.wanted(kind.name) {
 			continue
 		}
-		var rates, perCPU, baselines []float64
+		var rates, perCPU, baselines, database []float64
 		var peak, before float64
 		var size int64
 		for range times {
@@ -41,7 +40,7 @@ func (b *bench) report(ctx context.Context) error {
 				return err
 			}
 			baselines = append(baselines, rate)
-			server, err := b.launch("server", "-data", d.folder)
+			server, err := b.serve(d)
 			if err != nil {
 				return err
 			}
@@ -57,11 +56,16 @@ func (b *bench) report(ctx context.Context) error {
 				return fmt.Errorf("%s: %w", kind.name, err)
 			}
 			rates, perCPU = append(rates, float64(d.Rows)/r.wall.Seconds()), append(perCPU, float64(d.Rows)/r.cpu.Seconds())
+			database = append(database, microsOf(r.databaseCPU)/float64(d.Rows))
 			peak, before, size = max(peak, r.peak), max(before, r.before), r.size
 		}
 		line := (&Line{Name: kind.name, Figure: median(rates), Unit: "users/s"}).against("two cursors", median(baselines))
 		line.aim("", line.Figure, true, 300_000)
-		b.add(line.also("of CPU", median(perCPU), "users/s").also("answer", float64(size)/1e6, "MB"))
+		line.also("of CPU", median(perCPU), "users/s").also("answer", float64(size)/1e6, "MB")
+		if d.cluster != nil {
+			line.also("database", median(database), "µs of CPU a user")
+		}
+		b.add(line)
 		b.add((&Line{Name: kind.name + "/resident", Figure: peak, Unit: "MiB peak"}).against("at start", before).aim("", peak, false, 64))
 	}
 	return nil
@@ -74,6 +78,7 @@ func median(values []float64) float64 {
 
 type reportResult struct {
 	wall, cpu    time.Duration
+	databaseCPU  time.Duration
 	peak, before float64
 	size         int64
 }
@@ -92,7 +97,7 @@ func readReport(ctx context.Context, server *process, d *data, accept, mark stri
 	if err := resetPeak(server.pid()); err != nil {
 		return r, err
 	}
-	cpu, err := cpuTime(server.pid())
+	cpu, databaseCPU, err := server.cpuTimes()
 	if err != nil {
 		return r, err
 	}
@@ -116,11 +121,11 @@ func readReport(ctx context.Context, server *process, d *data, accept, mark stri
 		}
 	}
 	r.wall = time.Since(began)
-	after, err := cpuTime(server.pid())
+	after, databaseAfter, err := server.cpuTimes()
 	if err != nil {
 		return r, err
 	}
-	r.cpu = after - cpu
+	r.cpu, r.databaseCPU = after-cpu, databaseAfter-databaseCPU
 	if r.peak, err = memory(server.pid(), "VmHWM"); err != nil {
 		return r, err
 	}
@@ -135,21 +140,21 @@ func readReport(ctx context.Context, server *process, d *data, accept, mark stri
 
 // mergeUsers is how many users a second two ordered cursors, merged, come to.
 func mergeUsers(ctx context.Context, d *data) (float64, error) {
-	db, err := openSQL(d.database(), "mode=ro")
+	db, err := d.open()
 	if err != nil {
 		return 0, err
 	}
-	defer db.Close()
+	defer db.close()
 	began := time.Now()
-	members, err := db.QueryContext(ctx, "SELECT user_number, group_id FROM membership WHERE account_id = ?1 ORDER BY user_number", d.Account)
+	members, done, err := db.query(ctx, "SELECT user_number, group_id FROM membership WHERE account_id = ?1 ORDER BY user_number", d.Account)
 	if err != nil {
 		return 0, err
 	}
-	defer members.Close()
+	defer done()
 	users := 0
 	var of int64
 	var group string
-	err = eachRow(ctx, db, func(rows *sql.Rows) error {
+	err = db.each(ctx, func(rows rows) error {
 		var id, email, status string
 		var number, created, signedIn int64
 		if err := rows.Scan(&number, &id, &email, &status, &created, &signedIn); err != nil {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/pprof"
@@ -21,14 +22,15 @@ import (
 // that does nothing. A child prints its address, and that of its profiles, in one
 // line and ends when its standard input does.
 type role struct {
-	name, data string
-	batch      int
-	debug      bool
+	name, data, database string
+	batch                int
+	debug                bool
 }
 
 func (r *role) flags(set *flag.FlagSet) {
 	set.StringVar(&r.name, "role", "", "for the program's own use: server or bare")
 	set.StringVar(&r.data, "data", "", "for the program's own use: the server's data folder")
+	set.StringVar(&r.database, "database", "", "for the program's own use: the server's database, unless it is in the data folder")
 	set.IntVar(&r.batch, "batch", 0, "for the program's own use: writes that share one commit at most")
 	set.BoolVar(&r.debug, "debug", false, "for the program's own use: offer profiles")
 }
@@ -57,7 +59,9 @@ func (r *role) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.Data, c.RateLimit, c.RateBurst = r.data, 1_000_000, 1_000_000
+	c.Data, c.Database, c.RateLimit, c.RateBurst = r.data, r.database, 1_000_000, 1_000_000
+	// So that one client can sign in as if from many addresses.
+	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	a, err := app.Open(ctx, c, app.Parts{Logger: logger, Batch: r.batch})
 	if err != nil {

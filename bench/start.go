@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"time"
 )
 
@@ -36,7 +35,7 @@ func (b *bench) start(ctx context.Context) error {
 			return err
 		}
 		bare = append(bare, took)
-		if took, _, err = b.startOne(getRequest("/healthz", ""), nil, "server", "-data", empty.folder); err != nil {
+		if took, _, err = b.startOne(getRequest("/healthz", ""), nil, "server", empty.args()...); err != nil {
 			return err
 		}
 		small = append(small, took)
@@ -45,7 +44,7 @@ func (b *bench) start(ctx context.Context) error {
 				resident, err = memory(p.pid(), "VmRSS")
 			}
 			return err
-		}, "server", "-data", full.folder)
+		}, "server", full.args()...)
 		if err != nil {
 			return err
 		}
@@ -86,13 +85,13 @@ func (b *bench) startOne(request []byte, then func(*process) error, role string,
 
 // scanAccounts reads in SQL what a list needs to know of every account.
 func scanAccounts(ctx context.Context, d *data) (time.Duration, error) {
-	db, err := openSQL(d.database(), "mode=ro")
+	db, err := d.open()
 	if err != nil {
 		return 0, err
 	}
-	defer db.Close()
+	defer db.close()
 	began := time.Now()
-	err = eachRow(ctx, db, func(rows *sql.Rows) error {
+	err = db.each(ctx, func(rows rows) error {
 		var number int64
 		var email, name string
 		var disabled, blocked, cancelled bool
