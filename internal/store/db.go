@@ -229,11 +229,10 @@ func (db *DB) view(ctx context.Context, slow bool, fn func(*Tx) error) error {
 	if err != nil {
 		return err
 	}
-	defer db.readers.put(s)
+	defer s.endRead(func() { db.readers.put(s) })
 	if err := s.beginRead(ctx, slow); err != nil {
 		return outOfReach(fmt.Errorf("begin a read: %w", err))
 	}
-	defer s.rollback() // nothing was written
 	return outOfReach(fn(&Tx{s: s, source: db.source, now: db.source.Now()}))
 }
 

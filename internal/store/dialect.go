@@ -60,6 +60,9 @@ type session interface {
 	// cannot, one that isLost means that nothing was written.
 	commit(ids []string) error
 	rollback()
+	// endRead ends a transaction that only read, and calls done: later, if there is
+	// something to wait for.
+	endRead(done func())
 	close()
 }
 

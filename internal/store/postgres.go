@@ -103,6 +103,9 @@ func postgresConfig(url string) (*pgx.ConnConfig, error) {
 		"tcp_keepalives_interval":             "2",
 		"tcp_keepalives_count":                "3",
 		"jit":                                 "off",
+		// Every statement has its index. A plan that was made while a table was small, and
+		// kept, would read all of it when it is not small any more.
+		"enable_seqscan": "off",
 	} {
 		if _, set := config.RuntimeParams[name]; !set {
 			config.RuntimeParams[name] = value
@@ -345,7 +348,11 @@ func (s *postgresSession) ready(ctx context.Context, try func() error) error {
 // beginRead begins with the first statement.
 func (s *postgresSession) beginRead(ctx context.Context, slow bool) error {
 	s.slow, s.began, s.ctx = slow, false, ctx
-	return s.later("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+	s.later("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+	if slow {
+		s.later("SET LOCAL enable_seqscan = on")
+	}
+	return nil
 }
 
 // beginWrite starts a transaction, takes its lanes and notes its number. Lanes are
@@ -507,8 +514,10 @@ func (s *postgresSession) resolve(cause error, until time.Time) error {
 		last, err := s.lastBatch()
 		switch {
 		case err == nil && last >= s.batch:
+			s.engine.log.Info("the commit that was looked up took place")
 			return nil
 		case err == nil:
+			s.engine.log.Info("the commit that was looked up did not take place")
 			return lost{cause}
 		case time.Now().After(until):
 			return unknown{errors.Join(cause, err)}
@@ -536,6 +545,13 @@ func (s *postgresSession) lastBatch() (last int64, err error) {
 		s.rollback()
 	}
 	return last, err
+}
+
+func (s *postgresSession) endRead(done func()) {
+	go func() { // nobody need wait for the server
+		s.rollback()
+		done()
+	}()
 }
 
 func (s *postgresSession) rollback() {

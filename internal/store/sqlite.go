@@ -187,6 +187,11 @@ func (s *sqliteSession) commit([]string) error {
 
 func (s *sqliteSession) rollback() { s.run("ROLLBACK") }
 
+func (s *sqliteSession) endRead(done func()) {
+	s.rollback()
+	done()
+}
+
 // prepare keeps every statement: their texts are constants of this package.
 func (s *sqliteSession) prepare(query string) (driver.Stmt, error) {
 	if stmt := s.stmts[query]; stmt != nil {
