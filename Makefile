@@ -24,6 +24,12 @@ lint: ## Check formatting, vet and staticcheck
 	$(GO) vet -tags otlp ./internal/app
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
+nightly: ## Run the drills with PostgreSQL at length: 100 failovers
+	TENANTRY_TEST_FAILOVERS=100 $(GO) test -race -count=1 -timeout 60m -v -run '^TestFailover$$' ./internal/app
+	$(GO) test -race -count=5 -timeout 60m -v ./internal/app \
+	  -run '^Test(PrimaryFrozen|StandbyGone|LostCommits|CommitsCutAtRandom|BadLines|NodeKills|DatabaseFull|NoConnections|LocksAndConflicts|ConnectionsTerminated)$$'
+.PHONY: nightly
+
 # Go's fuzzer sometimes reports its own end of time as a failure, "context deadline
 # exceeded" and no input (golang.org/issue/75804): that alone finds nothing.
 fuzz: ## Fuzz every parser for FUZZTIME each (default 20s)

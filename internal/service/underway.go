@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/tenantry/tenantry/internal/store"
@@ -52,7 +53,7 @@ func (u *underway) enter(ctx context.Context, o Once) (func(), error) {
 			return nil, tenant.Refuse(tenant.Unavailable, "")
 		}
 	}
-	release, err := u.db.Hold(ctx, request, o.Try > 0)
+	release, err := u.hold(ctx, request, o.Try)
 	if err != nil {
 		leave()
 		return nil, err
@@ -61,4 +62,25 @@ func (u *underway) enter(ctx context.Context, o Once) (func(), error) {
 		release()
 		leave()
 	}, nil
+}
+
+// mostTries is how many tries before this one may still be under way.
+const mostTries = 4
+
+// hold lets later tries on other nodes wait for this one, and waits for those
+// before it there, which wait for those before them.
+func (u *underway) hold(ctx context.Context, request string, try int64) (release func(), err error) {
+	name := func(try int64) string { return request + "\x00" + strconv.FormatInt(try, 10) }
+	if release, err = u.db.Hold(ctx, name(try), false); err != nil {
+		return nil, err
+	}
+	for before := max(0, try-mostTries); before < try; before++ {
+		done, err := u.db.Hold(ctx, name(before), true)
+		if err != nil {
+			release()
+			return nil, err
+		}
+		done()
+	}
+	return release, nil
 }

@@ -224,12 +224,18 @@ func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
 	return db.view(ctx, false, fn)
 }
 
-func (db *DB) view(ctx context.Context, slow bool, fn func(*Tx) error) error {
+func (db *DB) view(ctx context.Context, slow bool, fn func(*Tx) error) (err error) {
 	s, err := db.readers.take(ctx)
 	if err != nil {
 		return err
 	}
-	defer s.endRead(func() { db.readers.put(s) })
+	defer func() {
+		put := db.readers.put
+		if isLost(err) {
+			put = db.readers.putLast
+		}
+		s.endRead(func() { put(s) })
+	}()
 	if err := s.beginRead(ctx, slow); err != nil {
 		return outOfReach(fmt.Errorf("begin a read: %w", err))
 	}

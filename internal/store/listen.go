@@ -113,7 +113,7 @@ func (l *listener) listen(ctx context.Context, db *DB, proven func()) error {
 	config.RuntimeParams["synchronous_commit"] = "off"
 	connecting, stop := context.WithTimeout(ctx, patience)
 	defer stop()
-	conn, err := pgx.ConnectConfig(connecting, config)
+	conn, err := l.engine.dial(connecting, config)
 	if err != nil {
 		return err
 	}
@@ -198,9 +198,11 @@ func (l *listener) hear(db *DB, payload string, n int64) bool {
 	switch {
 	case kind == noticeBeat:
 		return own && text == strconv.FormatInt(n, 10)
-	case own: // heard before it was confirmed
 	case kind == noticeChanged:
+		// One's own too: to hear again what was heard before it was confirmed does no
+		// harm, and of some commits nobody could tell that they took place.
 		db.announce(strings.Fields(text))
+	case own:
 	case kind == noticeText:
 		for line := range strings.Lines(text) {
 			db.heard(strings.TrimSuffix(line, "\n"))

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing/fstest"
 	"time"
 	"unicode/utf8"
@@ -60,6 +61,11 @@ type postgresEngine struct {
 	down    time.Time // since when nobody could connect; zero when somebody could
 	why     error     // and why not
 	probing bool      // somebody tries
+
+	// stalled is how long after began a server was last found not to answer.
+	stalled atomic.Int64
+	// found is which of the servers was last connected.
+	found atomic.Int64
 }
 
 func openPostgres(ctx context.Context, url string, source *tenant.Source, log *slog.Logger) (*postgresEngine, error) {
@@ -167,7 +173,7 @@ func (e *postgresEngine) close() error {
 	e.holder.close()
 	ctx, stop := context.WithTimeout(context.Background(), time.Second)
 	defer stop()
-	conn, err := pgx.ConnectConfig(ctx, e.config)
+	conn, err := e.dial(ctx, e.config)
 	if err != nil {
 		return nil // it goes off by age
 	}
@@ -203,15 +209,19 @@ func (e *postgresEngine) connect(ctx context.Context, config *pgx.ConnConfig) (*
 		}
 		e.probing = gone
 		e.mu.Unlock()
-		conn, err := pgx.ConnectConfig(ctx, config)
+		conn, err := e.dial(ctx, config)
 		e.mu.Lock()
 		if gone {
 			e.probing = false
 		}
-		if err == nil {
+		switch {
+		case err == nil:
 			e.down = time.Time{}
-		} else if e.why = err; e.down.IsZero() {
-			e.down = began
+		case ctx.Err() != nil: // a caller who leaves says nothing of the server
+		default:
+			if e.why = err; e.down.IsZero() {
+				e.down = began
+			}
 		}
 		down := e.down
 		e.mu.Unlock()
@@ -229,6 +239,35 @@ func (e *postgresEngine) connect(ctx context.Context, config *pgx.ConnConfig) (*
 	}
 }
 
+// dial connects to the first server that can be written, and begins with the one
+// that was found last: one that is out of reach, or was the primary once, may stand
+// before it.
+func (e *postgresEngine) dial(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	servers := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
+	first := int(e.found.Load())
+	var errs []error
+	for i := range servers {
+		n := (first + i) % len(servers)
+		one := config.Copy()
+		one.Host, one.Port, one.TLSConfig, one.Fallbacks = servers[n].Host, servers[n].Port, servers[n].TLSConfig, nil
+		conn, err := pgx.ConnectConfig(ctx, one)
+		if err == nil {
+			// The same server may stand there twice, first with encryption.
+			for n > 0 && servers[n-1].Host == one.Host && servers[n-1].Port == one.Port {
+				n--
+			}
+			e.found.Store(int64(n))
+			return conn, nil
+		}
+		// A password that was refused is not tried on, least of all without encryption,
+		// which may be what the next one is about.
+		if errs = append(errs, err); !isTransient(err) {
+			break
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
 // isTransient reports whether connecting may succeed later without anybody doing
 // anything: not with a wrong password, or without the database.
 func isTransient(err error) bool {
@@ -240,6 +279,8 @@ func isTransient(err error) bool {
 type postgresSession struct {
 	engine *postgresEngine
 	conn   *pgx.Conn
+	// since is how long after the engine began it was to be connected.
+	since time.Duration
 	// slow lifts the limit on how long a statement may take.
 	slow bool
 	// batch is the number of the write transaction.
@@ -267,6 +308,7 @@ func (s *postgresSession) connect(ctx context.Context) error {
 			s.warned = n.Message
 		}
 	}
+	s.since = time.Since(s.engine.began)
 	conn, err := s.engine.connect(ctx, config)
 	s.conn = conn
 	return err
@@ -323,6 +365,9 @@ func (s *postgresSession) fault(err error) error {
 	switch {
 	case isServer && (pg.SeverityUnlocalized == "FATAL" || pg.SeverityUnlocalized == "PANIC" || strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "08") || pg.Code == "25006"),
 		!isServer && (s.conn.IsClosed() || errors.As(err, &network)):
+		if errors.As(err, &network) && network.Timeout() {
+			s.engine.stalled.Store(int64(time.Since(s.engine.began)))
+		}
 		s.drop()
 		return lost{err}
 	}
@@ -459,6 +504,11 @@ func (s *postgresSession) send(queue func(*pgx.Batch), read func(pgx.BatchResult
 	}
 	if began {
 		return try()
+	}
+	// What another session has learnt with patience this one need not learn again: a
+	// server that is frozen, or cut off, does not close its connections.
+	if int64(s.since) < s.engine.stalled.Load() {
+		s.drop()
 	}
 	return s.ready(ctx, try)
 }

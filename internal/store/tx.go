@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -54,6 +55,15 @@ func (p *sessions) last() session {
 func (p *sessions) put(s session) {
 	p.mu.Lock()
 	p.idle = append(p.idle, s)
+	p.mu.Unlock()
+	p.free <- struct{}{}
+}
+
+// putLast is put for one that is best left alone while there are others: it has
+// lost its connection, and may not get another.
+func (p *sessions) putLast(s session) {
+	p.mu.Lock()
+	p.idle = slices.Insert(p.idle, 0, s)
 	p.mu.Unlock()
 	p.free <- struct{}{}
 }
