@@ -14,13 +14,17 @@ import (
 	"time"
 
 	"github.com/tenantry/tenantry/client"
+	"github.com/tenantry/tenantry/internal/dbtest"
 )
 
 // TestOneConnection does calls of all kinds one after the other: they share one
 // connection.
 func TestOneConnection(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	eachServer(t, testOneConnection)
+}
+
+func testOneConnection(t *testing.T, s *server) {
 	c := s.client(t)
 	for range 20 {
 		for _, call := range calls(c, unknownID) {
@@ -47,9 +51,13 @@ func TestOneConnection(t *testing.T) {
 }
 
 // TestManyAtOnce has 64 goroutines use one client, with the connections that it
-// has by default, and looks for what is left over.
+// has by default, and looks for what is left over in the whole process: the engines
+// take turns.
 func TestManyAtOnce(t *testing.T) {
-	s := start(t)
+	dbtest.InTurn(t, func(t *testing.T, address func(testing.TB) string) { testManyAtOnce(t, start(t, address(t))) })
+}
+
+func testManyAtOnce(t *testing.T, s *server) {
 	var transport *http.Transport
 	c := client.New(client.WithBaseURL(s.base+"/v2"), client.WithKey(managerKey), func(c *client.Client) {
 		transport = http.DefaultTransport.(*http.Transport).Clone()
@@ -132,7 +140,10 @@ func goroutines(function string) (n int) {
 // TestDefaultConnections wants calls at once to find their connections open again.
 func TestDefaultConnections(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	eachServer(t, testDefaultConnections)
+}
+
+func testDefaultConnections(t *testing.T, s *server) {
 	c := client.New(client.WithBaseURL(s.base+"/v2"), client.WithKey(managerKey), client.WithHTTPClient(nil))
 	const workers = 16
 	for range 20 {

@@ -59,7 +59,10 @@ func TestFromRuby(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, source).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, out, program)
 	}
-	s := start(t)
+	eachServer(t, func(t *testing.T, s *server) { runFromRuby(t, s, binary) })
+}
+
+func runFromRuby(t *testing.T, s *server, binary string) {
 	run := exec.CommandContext(t.Context(), binary, larry, userID)
 	run.WaitDelay = time.Second
 	run.Env = append(os.Environ(), "TELNYX_BASE_URL="+s.base+"/v2", "TELNYX_API_KEY="+managerKey)

@@ -17,6 +17,8 @@ import (
 
 	"github.com/tenantry/tenantry/client"
 	"github.com/tenantry/tenantry/internal/app"
+	"github.com/tenantry/tenantry/internal/dbtest"
+	"github.com/tenantry/tenantry/internal/pgtest"
 )
 
 // What testdata/seed.yaml has.
@@ -34,10 +36,10 @@ const (
 )
 
 // TestMain starts a server for the examples and puts it into the environment,
-// where they find it as any program does.
+// where they find it as any program does. It is SQLite's: the tests run on both.
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		s, err := open()
+		s, err := open("")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -58,7 +60,9 @@ type server struct {
 	close                func()
 }
 
-func open() (*server, error) {
+// open starts a server with a database at the address, "" for one in its data
+// folder.
+func open(database string) (*server, error) {
 	text, err := os.ReadFile("testdata/seed.yaml")
 	if err != nil {
 		return nil, err
@@ -71,14 +75,11 @@ func open() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	memory := "/dev/shm" // what is tested here is not the disk
-	if _, err := os.Stat(memory); err != nil {
-		memory = ""
-	}
-	if c.Data, err = os.MkdirTemp(memory, "tenantry-client-"); err != nil {
+	// What is tested here is not the disk.
+	if c.Data, err = os.MkdirTemp(pgtest.Memory(), "tenantry-client-"); err != nil {
 		return nil, err
 	}
-	c.RateLimit, c.OperatorToken = -1, ""
+	c.Database, c.RateLimit, c.OperatorToken = database, -1, ""
 	a, err := app.Open(context.Background(), c, app.Parts{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
@@ -120,10 +121,16 @@ func (c counting) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// start is a server of the test's own.
-func start(t *testing.T) *server {
+// eachServer runs a test with a server of its own for each engine, in parallel.
+func eachServer(t *testing.T, test func(t *testing.T, s *server)) {
 	t.Helper()
-	s, err := open()
+	dbtest.EachAddress(t, func(t *testing.T, address string) { test(t, start(t, address)) })
+}
+
+// start is a server of the test's own.
+func start(t *testing.T, database string) *server {
+	t.Helper()
+	s, err := open(database)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,10 @@ func TestPackagePage(t *testing.T) {
 // TestOperations calls every operation of a real server, happily.
 func TestOperations(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	eachServer(t, testOperations)
+}
+
+func testOperations(t *testing.T, s *server) {
 	c, ctx := s.client(t), t.Context()
 	account := must[*client.ManagedAccount](t)
 
@@ -229,7 +232,10 @@ func TestOperations(t *testing.T) {
 
 func TestOperatorOperations(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	eachServer(t, testOperatorOperations)
+}
+
+func testOperatorOperations(t *testing.T, s *server) {
 	o, ctx := s.operator(t), t.Context()
 	account := must[*api.OperatorAccount](t)
 	user := must[*api.OrganizationUser](t)
@@ -353,7 +359,10 @@ var withID = []string{"retrieve managed account", "update managed account", "dis
 // it has.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	eachServer(t, testRefusals)
+}
+
+func testRefusals(t *testing.T, s *server) {
 	managers := []string{"list managed accounts", "create managed account", "retrieve managed account", "update managed account",
 		"disable managed account", "enable managed account", "update global channel limit", "retrieve allocatable channels"}
 	count := 0
@@ -400,7 +409,10 @@ func TestRefusals(t *testing.T) {
 
 func TestV1(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	eachServer(t, testV1)
+}
+
+func testV1(t *testing.T, s *server) {
 	c := s.client(t, client.WithV1("manager@example.com", managerToken))
 	if _, err := c.ManagedAccounts.Retrieve(t.Context(), larry); err != nil {
 		t.Error(err)

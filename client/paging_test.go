@@ -233,7 +233,11 @@ func TestPages(t *testing.T) {
 // TestAllOfRealServer pages through a real server's users and accounts.
 func TestAllOfRealServer(t *testing.T) {
 	t.Parallel()
-	c := start(t).client(t)
+	eachServer(t, testAllOfRealServer)
+}
+
+func testAllOfRealServer(t *testing.T, s *server) {
+	c := s.client(t)
 	for i := range 7 {
 		if _, err := c.ManagedAccounts.Create(t.Context(), client.ManagedAccountCreate{BusinessName: fmt.Sprint("Number ", i)}); err != nil {
 			t.Fatal(err)

@@ -406,7 +406,10 @@ func TestGivenIdempotencyKey(t *testing.T) {
 // must be one account for each create.
 func TestCutCreate(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	eachServer(t, testCutCreate)
+}
+
+func testCutCreate(t *testing.T, s *server) {
 	for _, after := range []int64{0, 20, 400, 700} { // an answer has about 800 bytes
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			t.Parallel()

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,11 +23,13 @@ import (
 
 	"github.com/tenantry/tenantry/client"
 	"github.com/tenantry/tenantry/internal/app"
+	"github.com/tenantry/tenantry/internal/dbtest"
 	"github.com/tenantry/tenantry/internal/pgtest"
 )
 
 // The command line is tested by the scripts in testdata, each against a server of
-// its own; those in testdata/postgres have a database besides. In a script, tenantry
+// its own, which is SQLite's unless it is said; those in testdata/postgres have a
+// database besides. In a script, tenantry
 // is this program, and besides the usual commands of testscript there are
 //
 //	exits CODE command...   the command ends with exactly this code
@@ -38,7 +43,27 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	runScripts(t, "testdata", nil)
+	runScripts(t, testscript.Params{Dir: "testdata"}, nil, startDev)
+}
+
+// TestScriptsServedByPostgres runs those that change something, against a server on
+// PostgreSQL. The others are about the program alone.
+func TestScriptsServedByPostgres(t *testing.T) {
+	t.Parallel()
+	var files []string
+	databases := make(chan string, 10)
+	for _, name := range []string{"accounts", "bulk-create", "bulk-disable", "channels", "dry-run", "lists", "operator", "users"} {
+		files = append(files, filepath.Join("testdata", name+".txtar"))
+		databases <- dbtest.Postgres(t) // which skips this test, not a script, where there is none
+	}
+	runScripts(t, testscript.Params{Files: files}, nil, func(setenv func(name, value string), later func(func()), _ ...string) error {
+		info, stop, err := serveDev(t, <-databases)
+		if err == nil {
+			later(stop)
+			tell(setenv, info)
+		}
+		return err
+	})
 }
 
 // TestScriptsWithPostgres runs those for which POSTGRES is the address of an empty
@@ -46,64 +71,116 @@ func TestScripts(t *testing.T) {
 func TestScriptsWithPostgres(t *testing.T) {
 	t.Parallel()
 	database := pgtest.URL(t)
-	runScripts(t, "testdata/postgres", []string{"POSTGRES=" + database})
+	runScripts(t, testscript.Params{Dir: "testdata/postgres"}, []string{"POSTGRES=" + database}, startDev)
 }
 
-func runScripts(t *testing.T, folder string, environment []string) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 folder,
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
-		Setup: func(env *testscript.Env) error {
-			env.Vars = append(env.Vars, environment...)
-			env.Setenv("GORACE", os.Getenv("GORACE"))
-			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
-			env.Setenv("LARRY", "00000000-0000-7000-8000-000000000011")
-			env.Setenv("NOBODY", "00000000-0000-7000-8000-000000000099")
-			return startDev(env.Setenv, env.Defer)
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": func(ts *testscript.TestScript, neg bool, args []string) {
-				want, err := strconv.Atoi(args[0])
+// starter starts a server and tells the script where it is.
+type starter func(setenv func(name, value string), later func(func()), flags ...string) error
+
+func runScripts(t *testing.T, p testscript.Params, environment []string, start starter) {
+	p.RequireExplicitExec, p.RequireUniqueNames = true, true
+	p.Setup = func(env *testscript.Env) error {
+		env.Vars = append(env.Vars, environment...)
+		env.Setenv("GORACE", os.Getenv("GORACE"))
+		env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+		env.Setenv("LARRY", "00000000-0000-7000-8000-000000000011")
+		env.Setenv("NOBODY", "00000000-0000-7000-8000-000000000099")
+		return start(env.Setenv, env.Defer)
+	}
+	p.Cmds = map[string]func(*testscript.TestScript, bool, []string){
+		"exits": func(ts *testscript.TestScript, neg bool, args []string) {
+			want, err := strconv.Atoi(args[0])
+			ts.Check(err)
+			got := 0
+			var exit *exec.ExitError
+			if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+				got = exit.ExitCode()
+			} else {
 				ts.Check(err)
-				got := 0
-				var exit *exec.ExitError
-				if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
-					got = exit.ExitCode()
-				} else {
-					ts.Check(err)
-				}
-				if (got == want) == neg {
-					ts.Fatalf("the exit code is %d", got)
-				}
-			},
-			"dev": func(ts *testscript.TestScript, neg bool, args []string) {
-				ts.Check(startDev(ts.Setenv, ts.Defer, args...))
-			},
-			"sql": func(ts *testscript.TestScript, neg bool, args []string) {
-				conn, err := pgx.Connect(t.Context(), ts.Getenv("POSTGRES"))
-				ts.Check(err)
-				_, err = conn.Exec(t.Context(), args[0])
-				ts.Check(errors.Join(err, conn.Close(t.Context())))
-			},
+			}
+			if (got == want) == neg {
+				ts.Fatalf("the exit code is %d", got)
+			}
 		},
-	})
+		"dev": func(ts *testscript.TestScript, neg bool, args []string) {
+			ts.Check(startDev(ts.Setenv, ts.Defer, args...))
+		},
+		"sql": func(ts *testscript.TestScript, neg bool, args []string) {
+			conn, err := pgx.Connect(t.Context(), ts.Getenv("POSTGRES"))
+			ts.Check(err)
+			_, err = conn.Exec(t.Context(), args[0])
+			ts.Check(errors.Join(err, conn.Close(t.Context())))
+		},
+	}
+	testscript.Run(t, p)
 }
 
-// startDev starts a server and tells the script where it is.
+// startDev is a starter of "tenantry dev".
 func startDev(setenv func(name, value string), later func(func()), flags ...string) error {
 	info, stop, err := dev(flags...)
-	if err != nil {
-		return err
+	if err == nil {
+		later(stop)
+		tell(setenv, info)
 	}
-	later(stop)
+	return err
+}
+
+func tell(setenv func(name, value string), info app.DevInfo) {
 	setenv("TELNYX_BASE_URL", info.BaseURL)
 	setenv("TELNYX_API_KEY", info.ManagerKey)
 	setenv("MANAGER", info.ManagerID)
 	setenv("ORGANIZATION_KEY", info.OrganizationKey)
 	setenv("TENANTRY_OPERATOR_URL", info.OperatorURL)
 	setenv("TENANTRY_OPERATOR_TOKEN", info.OperatorToken)
-	return nil
+}
+
+// serveDev serves what "tenantry dev" begins with from a database, until stop is
+// called.
+func serveDev(t *testing.T, database string) (info app.DevInfo, stop func(), err error) {
+	c, err := app.Defaults()
+	if err != nil {
+		return info, nil, err
+	}
+	c.Data, c.Database, c.RateLimit = t.TempDir(), database, -1
+	text, err := os.ReadFile("../../internal/app/dev.yaml")
+	if err != nil {
+		return info, nil, err
+	}
+	seed, err := app.ParseSeed(text)
+	if err != nil {
+		return info, nil, err
+	}
+	a, err := app.Open(t.Context(), c, app.Parts{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return info, nil, err
+	}
+	made, err := a.Load(t.Context(), seed)
+	if err != nil {
+		return info, nil, errors.Join(err, a.Close())
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return info, nil, errors.Join(err, a.Close())
+	}
+	ctx, end := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- a.Serve(ctx, listener) }()
+	base := "http://" + listener.Addr().String()
+	info = app.DevInfo{BaseURL: base + "/v2", OperatorURL: base + "/operator/v1", OperatorToken: a.OperatorToken}
+	for _, account := range made {
+		switch account.Email {
+		case "manager@example.com":
+			info.ManagerKey, info.ManagerID, info.ManagerEmail = account.Key, account.ID, account.Email
+		case "owner@example.com":
+			info.OrganizationKey = account.Key
+		}
+	}
+	return info, func() {
+		end()
+		if err := errors.Join(<-served, a.Close()); err != nil {
+			t.Error(err)
+		}
+	}, nil
 }
 
 // dev runs "tenantry dev" until stop is called.

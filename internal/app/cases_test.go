@@ -33,7 +33,8 @@ func TestCases(t *testing.T) {
 	for _, path := range casePaths(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
 			t.Parallel()
-			runCase(t, readCase(t, path), shared)
+			c := readCase(t, path)
+			eachEngine(t, func(t *testing.T, e engine) { runCase(t, e.start(t, c.seed, c.set), c, shared) })
 		})
 	}
 }
@@ -199,8 +200,7 @@ func directives(text string) (words []string, rest string) {
 	}
 }
 
-func runCase(t *testing.T, c wireCase, clients map[string]string) {
-	s := start(t, c.seed, c.set)
+func runCase(t *testing.T, s *server, c wireCase, clients map[string]string) {
 	connection := s.connect(t)
 	var replies []reply
 	for i, step := range c.steps {
@@ -484,10 +484,9 @@ func pagers() []pager {
 // one page and many: each record comes once, in order, and the loop ends.
 func TestPagers(t *testing.T) {
 	t.Parallel()
-	const most = 5
 	var seed strings.Builder
 	seed.WriteString("accounts:\n")
-	lengths := []int{0, 1, 2, most}
+	lengths := []int{0, 1, 2, 5}
 	for _, n := range lengths {
 		fmt.Fprintf(&seed, "  - business_name: Manager\n    email: manager%d@example.com\n    manager: {channel_pool: 0}\n    managed_accounts:\n", n)
 		for i := range n {
@@ -498,7 +497,10 @@ func TestPagers(t *testing.T) {
 			fmt.Fprintf(&seed, "      - {id: 00000000-0000-7000-8000-0000%04d%04d, email: u%d@example.org}\n", n, i, i)
 		}
 	}
-	s := start(t, []byte(seed.String()))
+	eachEngine(t, func(t *testing.T, e engine) { testPagers(t, e.start(t, []byte(seed.String())), lengths) })
+}
+
+func testPagers(t *testing.T, s *server, lengths []int) {
 	c := s.connect(t)
 	for _, list := range []string{"/v2/managed_accounts?sort=created_at&", "/v2/managed_accounts?", "/v2/organizations/users?filter%5Bemail%5D=example.org&", "/v2/audit_events?sort=asc&"} {
 		for _, n := range lengths {
@@ -513,7 +515,7 @@ func TestPagers(t *testing.T) {
 				for ; ; requests++ {
 					this := page(t, c, list+query, key)
 					got = append(got, this.ids...)
-					if len(this.ids) == 0 || this.Number >= this.Pages || requests > 2*most {
+					if len(this.ids) == 0 || this.Number >= this.Pages || requests > 2*slices.Max(lengths) {
 						break
 					}
 					query = p.next(query, this.Number+1)
@@ -560,7 +562,11 @@ func page(t *testing.T, c *connection, target, key string) (p listPage) {
 // SDK sends it again. Whatever the server had seen, there is one account.
 func TestDroppedCreate(t *testing.T) {
 	t.Parallel()
-	s := start(t, []byte("accounts: [{business_name: Manager, email: manager@example.com, manager: {channel_pool: 0}}]"))
+	eachEngine(t, testDroppedCreate)
+}
+
+func testDroppedCreate(t *testing.T, e engine) {
+	s := e.start(t, []byte("accounts: [{business_name: Manager, email: manager@example.com, manager: {channel_pool: 0}}]"))
 	key := s.keys["manager@example.com"]
 	first := request("POST", "/v2/managed_accounts", key, `{"business_name":"Dropped"}`)
 	again := strings.Replace(first, "Host:", "X-Stainless-Retry-Count: 1\r\nHost:", 1)
@@ -594,7 +600,11 @@ func TestDroppedCreate(t *testing.T) {
 // key goes on working from there.
 func TestWrongKeys(t *testing.T) {
 	t.Parallel()
-	s := start(t, []byte("accounts: [{business_name: Manager, email: manager@example.com}]"))
+	eachEngine(t, testWrongKeys)
+}
+
+func testWrongKeys(t *testing.T, e engine) {
+	s := e.start(t, []byte("accounts: [{business_name: Manager, email: manager@example.com}]"))
 	c := s.connect(t)
 	seen := map[int]int{}
 	for range 150 {

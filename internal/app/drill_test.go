@@ -56,13 +56,14 @@ type served struct {
 }
 
 // serve starts the program on a data folder and waits until it listens.
-func serve(t *testing.T, data string) *served {
+func serve(t *testing.T, data string, flags ...string) *served {
 	t.Helper()
 	path, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &served{cmd: exec.Command(path, "serve", "--data", data, "--listen", "127.0.0.1:0", "--rate-limit", "-1", "--log-format", "json")}
+	flags = append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--rate-limit", "-1", "--log-format", "json"}, flags...)
+	s := &served{cmd: exec.Command(path, flags...)}
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +232,8 @@ func newManager(t *testing.T, operator *client.Operator) string {
 }
 
 // TestPowerCuts cuts the power 200 times while a server takes writes from eight
-// clients: whatever was confirmed by then must be in what the disk has.
+// clients: whatever was confirmed by then must be in what the disk has. SQLite
+// alone: PostgreSQL's disk is not ours.
 func TestPowerCuts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("cuts the power 200 times: not with -short")
@@ -288,7 +290,8 @@ func TestPowerCuts(t *testing.T) {
 	t.Logf("%d power cuts, %d confirmed accounts looked for, 0 lost unless said above", judged.Load(), confirmed.Load())
 }
 
-// TestKills kills -9 a server under load, again and again on one database.
+// TestKills kills -9 a server under load, again and again on one database. SQLite's
+// is the process's own; nodes on PostgreSQL are killed by drills of their own.
 func TestKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("kills a server 20 times: not with -short")

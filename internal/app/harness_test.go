@@ -26,7 +26,9 @@ import (
 	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/internal/app"
 	"github.com/tenantry/tenantry/internal/config"
+	"github.com/tenantry/tenantry/internal/dbtest"
 	"github.com/tenantry/tenantry/internal/httpapi"
+	"github.com/tenantry/tenantry/internal/pgtest"
 	"github.com/tenantry/tenantry/internal/tenant"
 )
 
@@ -64,14 +66,51 @@ func (b *logBuffer) String() string {
 // lasts a millisecond.
 var theDay = time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
 
-// start serves a seed; nil is the one of the cases, which is made only once.
+// engine is what servers keep their data in.
+type engine string
+
+const (
+	sqlite   engine = "sqlite"
+	postgres engine = "postgres"
+)
+
+// eachEngine runs a test on each engine, in parallel, as a subtest named after it.
+func eachEngine(t *testing.T, test func(t *testing.T, e engine)) {
+	t.Helper()
+	for _, e := range []engine{sqlite, postgres} {
+		t.Run(string(e), func(t *testing.T) {
+			t.Parallel()
+			test(t, e)
+		})
+	}
+}
+
+// database is the setting for a fresh database.
+func (e engine) database(t *testing.T) string {
+	if e == postgres {
+		return dbtest.Postgres(t)
+	}
+	return "" // in the data folder
+}
+
+// start serves a seed from SQLite, for tests that are not about what is stored.
 func start(t *testing.T, seed []byte, configure ...func(*config.Config)) *server {
 	t.Helper()
-	s := &server{log: &logBuffer{}, ids: map[string]string{}, keys: map[string]string{}, tokens: map[string]string{}}
-	s.clock.Store(theDay.UnixMicro())
-	data := folder(t)
+	return sqlite.start(t, seed, configure...)
+}
+
+// start serves a seed; nil is the one of the cases, which is made only once.
+func (e engine) start(t *testing.T, seed []byte, configure ...func(*config.Config)) *server {
+	t.Helper()
+	s := newServer()
+	data, database := dbtest.Folder(t), ""
 	if seed == nil {
-		made := usualSeed()
+		var made seeded
+		if e == postgres {
+			database, made = usualPostgres(t)
+		} else {
+			made = usualSQLite()
+		}
 		s.ids, s.keys, s.tokens = made.ids, made.keys, made.tokens
 		s.clock.Store(made.clock)
 		for name, content := range made.files {
@@ -79,7 +118,10 @@ func start(t *testing.T, seed []byte, configure ...func(*config.Config)) *server
 				t.Fatal(err)
 			}
 		}
+	} else {
+		database = e.database(t)
 	}
+	configure = append([]func(*config.Config){func(c *config.Config) { c.Database = database }}, configure...)
 	if err := s.open(data, seed, configure...); err != nil {
 		t.Fatal(err)
 	}
@@ -102,6 +144,12 @@ func start(t *testing.T, seed []byte, configure ...func(*config.Config)) *server
 			t.Error(err)
 		}
 	})
+	return s
+}
+
+func newServer() *server {
+	s := &server{log: &logBuffer{}, ids: map[string]string{}, keys: map[string]string{}, tokens: map[string]string{}}
+	s.clock.Store(theDay.UnixMicro())
 	return s
 }
 
@@ -128,52 +176,67 @@ func (s *server) open(data string, seed []byte, configure ...func(*config.Config
 	return err
 }
 
-// seeded is a data folder that a seed was loaded into.
+// seeded is a database that the seed of the cases was loaded into, and its data
+// folder.
 type seeded struct {
 	files             map[string][]byte
 	ids, keys, tokens map[string]string
 	clock             int64
 }
 
-var usualSeed = sync.OnceValue(func() seeded {
-	check := func(err error) {
-		if err != nil {
-			panic(err)
+func loadUsual(database string) (made seeded, err error) {
+	text, err := os.ReadFile(filepath.Join(casesFolder, "seed.yaml"))
+	if err != nil {
+		return made, err
+	}
+	data, err := os.MkdirTemp("", "tenantry-test-")
+	if err != nil {
+		return made, err
+	}
+	defer os.RemoveAll(data)
+	s := newServer()
+	if err := s.open(data, text, func(c *config.Config) { c.Database = database }); err != nil {
+		return made, err
+	}
+	if err := s.app.Close(); err != nil {
+		return made, err
+	}
+	made = seeded{map[string][]byte{}, s.ids, s.keys, s.tokens, s.clock.Load()}
+	entries, err := os.ReadDir(data)
+	for _, entry := range entries {
+		if err == nil {
+			made.files[entry.Name()], err = os.ReadFile(filepath.Join(data, entry.Name()))
 		}
 	}
-	text, err := os.ReadFile(filepath.Join(casesFolder, "seed.yaml"))
-	check(err)
-	data, err := os.MkdirTemp("", "tenantry-test-")
-	check(err)
-	defer os.RemoveAll(data)
-	s := &server{log: &logBuffer{}, ids: map[string]string{}, keys: map[string]string{}, tokens: map[string]string{}}
-	s.clock.Store(theDay.UnixMicro())
-	check(s.open(data, text))
-	check(s.app.Close())
-	files := map[string][]byte{}
-	entries, err := os.ReadDir(data)
-	check(err)
-	for _, entry := range entries {
-		files[entry.Name()], err = os.ReadFile(filepath.Join(data, entry.Name()))
-		check(err)
+	return made, err
+}
+
+// usualSQLite has the database among its files.
+var usualSQLite = sync.OnceValue(func() seeded {
+	made, err := loadUsual("")
+	if err != nil {
+		panic(err)
 	}
-	return seeded{files, s.ids, s.keys, s.tokens, s.clock.Load()}
+	return made
 })
 
-// folder is a place for data in memory where there is one: what these tests are
-// about is not the disk.
-func folder(t *testing.T) string {
-	parent := ""
-	if _, err := os.Stat("/dev/shm"); err == nil {
-		parent = "/dev/shm"
+// usualPostgres is a copy of a database, or one that is as good.
+func usualPostgres(t *testing.T) (string, seeded) {
+	address := pgtest.Template(t, "usual", func(url string) error {
+		made, err := loadUsual(url)
+		postgresSeeds.Store(url, made)
+		postgresSeeds.Store("template", made)
+		return err
+	})
+	made, ok := postgresSeeds.Load(address) // loaded for this test alone
+	if !ok {
+		made, _ = postgresSeeds.Load("template")
 	}
-	path, err := os.MkdirTemp(parent, "tenantry-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(path) })
-	return path
+	return address, made.(seeded)
 }
+
+// postgresSeeds are by address; "template" is the one that was loaded last.
+var postgresSeeds sync.Map
 
 func (s *server) load(text []byte) error {
 	seed, err := app.ParseSeed(text)

@@ -24,13 +24,13 @@ const (
 )
 
 // listening is an app with the seed on a port of its own.
-func listening(t *testing.T, seed string, configure func(*config.Config)) string {
+func listening(t *testing.T, e engine, seed string, configure func(*config.Config)) string {
 	t.Helper()
 	c, err := app.Defaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Data, c.RateLimit = t.TempDir(), -1
+	c.Data, c.Database, c.RateLimit = t.TempDir(), e.database(t), -1
 	if configure != nil {
 		configure(&c)
 	}
@@ -75,8 +75,10 @@ accounts:
 
 // TestCachedAnswerIsRefused: what the manager's request has just put into memory
 // is not given to a sub-user without the permission, however close they come.
-func TestCachedAnswerIsRefused(t *testing.T) {
-	url := listening(t, hostileSeed, nil) + "/v2/managed_accounts/00000000-0000-7000-8000-000000000011"
+func TestCachedAnswerIsRefused(t *testing.T) { eachEngine(t, testCachedAnswerIsRefused) }
+
+func testCachedAnswerIsRefused(t *testing.T, e engine) {
+	url := listening(t, e, hostileSeed, nil) + "/v2/managed_accounts/00000000-0000-7000-8000-000000000011"
 	ctx, stop := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
 	var leaks, tries atomic.Int64
@@ -107,8 +109,10 @@ func TestCachedAnswerIsRefused(t *testing.T) {
 
 // TestRefusedTryIsNoAnswer: a create that the rate limit turned away makes its own
 // account when the SDK asks again, although an equal one was answered before.
-func TestRefusedTryIsNoAnswer(t *testing.T) {
-	url := listening(t, hostileSeed, func(c *config.Config) { c.RateLimit, c.RateBurst = 20, 1 }) + "/v2/managed_accounts"
+func TestRefusedTryIsNoAnswer(t *testing.T) { eachEngine(t, testRefusedTryIsNoAnswer) }
+
+func testRefusedTryIsNoAnswer(t *testing.T, e engine) {
+	url := listening(t, e, hostileSeed, func(c *config.Config) { c.RateLimit, c.RateBurst = 20, 1 }) + "/v2/managed_accounts"
 	create := func(try int) (int, string) {
 		request, _ := http.NewRequest("POST", url, strings.NewReader(`{"business_name":"Same"}`))
 		request.Header.Set("Authorization", "Bearer "+devManager)
@@ -147,13 +151,14 @@ func TestRefusedTryIsNoAnswer(t *testing.T) {
 }
 
 // TestBodyThatNeverComes: a request whose body does not come is answered, with
-// good credentials or without, and its connection closed.
+// good credentials or without, and its connection closed. One engine is enough: none
+// hears of it.
 func TestBodyThatNeverComes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for the deadline of a body: not with -short")
 	}
 	t.Parallel()
-	address := strings.TrimPrefix(listening(t, hostileSeed, nil), "http://")
+	address := strings.TrimPrefix(listening(t, sqlite, hostileSeed, nil), "http://")
 	var open sync.WaitGroup
 	for _, key := range []string{"wrong", devManager} {
 		open.Go(func() {

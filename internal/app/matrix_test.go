@@ -95,37 +95,40 @@ func TestMatrix(t *testing.T) {
 		}
 		t.Run(route.ID, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, nil)
-			c := s.connect(t)
-			email := callers(route.Scope)
-			keys := map[string]string{"no key": "", "wrong key": "KEY0", "operator": s.app.OperatorToken}
-			for who, address := range email {
-				keys[who] = s.keys[address]
-			}
-			before := traces(t, s, c)
-			// Who is to be refused comes first, so that there is something left to find.
-			names := slices.Sorted(maps.Keys(want))
-			slices.SortStableFunc(names, func(a, b string) int { return want[b] - want[a] })
-			for _, who := range names {
-				status, raw := want[who], routeRequest(route, ownIDs, keys[who])
-				if who == "other tenant" && status == 200 && strings.Contains(route.Pattern, "{") {
-					status = 404
-				}
-				if who == "V1 of a manager" {
-					raw = strings.Replace(routeRequest(route, ownIDs, "x"), "Authorization: Bearer x",
-						"X-Api-User: manager@example.com\r\nX-Api-Token: "+s.tokens["manager@example.com"], 1)
-				}
-				if status == 200 {
-					if after := traces(t, s, c); after != before {
-						t.Errorf("refused requests left traces:\n%s\nbefore:\n%s", after, before)
-					}
-				}
-				got := c.send(t, raw, true).StatusCode
-				if status != 0 && got != status || status == 0 && (got == 401 || got == 403) || got >= 500 {
-					t.Errorf("%s as %s: %d, want %d", route.Pattern, who, got, status)
-				}
-			}
+			eachEngine(t, func(t *testing.T, e engine) { askAsEverybody(t, e.start(t, nil), route, want) })
 		})
+	}
+}
+
+func askAsEverybody(t *testing.T, s *server, route httpapi.Route, want map[string]int) {
+	c := s.connect(t)
+	email := callers(route.Scope)
+	keys := map[string]string{"no key": "", "wrong key": "KEY0", "operator": s.app.OperatorToken}
+	for who, address := range email {
+		keys[who] = s.keys[address]
+	}
+	before := traces(t, s, c)
+	// Who is to be refused comes first, so that there is something left to find.
+	names := slices.Sorted(maps.Keys(want))
+	slices.SortStableFunc(names, func(a, b string) int { return want[b] - want[a] })
+	for _, who := range names {
+		status, raw := want[who], routeRequest(route, ownIDs, keys[who])
+		if who == "other tenant" && status == 200 && strings.Contains(route.Pattern, "{") {
+			status = 404
+		}
+		if who == "V1 of a manager" {
+			raw = strings.Replace(routeRequest(route, ownIDs, "x"), "Authorization: Bearer x",
+				"X-Api-User: manager@example.com\r\nX-Api-Token: "+s.tokens["manager@example.com"], 1)
+		}
+		if status == 200 {
+			if after := traces(t, s, c); after != before {
+				t.Errorf("refused requests left traces:\n%s\nbefore:\n%s", after, before)
+			}
+		}
+		got := c.send(t, raw, true).StatusCode
+		if status != 0 && got != status || status == 0 && (got == 401 || got == 403) || got >= 500 {
+			t.Errorf("%s as %s: %d, want %d", route.Pattern, who, got, status)
+		}
 	}
 }
 
@@ -145,7 +148,11 @@ func traces(t *testing.T, s *server, c *connection) string {
 // every route with an id, byte for byte but for the request id.
 func TestForeignIDs(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	eachEngine(t, testForeignIDs)
+}
+
+func testForeignIDs(t *testing.T, e engine) {
+	s := e.start(t, nil)
 	c := s.connect(t)
 	// Whose it is has just looked at it: what the server remembers is nobody else's.
 	if r := c.call(t, "GET", "/v2/managed_accounts/"+otherIDs["managed_accounts {id}"], s.keys["rival@example.net"], ""); r.StatusCode != 200 {

@@ -12,15 +12,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/tenantry/tenantry/internal/app"
+	"github.com/tenantry/tenantry/internal/config"
 )
 
 // TestNode runs test/node, which is the vendor's SDK for Node, unmodified,
-// against the program as it is shipped.
+// against the program as it is shipped, with one engine after the other: some tests
+// measure how long the SDK waits.
 func TestNode(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Node, npm and half a minute")
@@ -35,16 +38,29 @@ func TestNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	installNode(t, folder)
-	binary := filepath.Join(t.TempDir(), "tenantry")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/tenantry").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	binary, err := program()
+	if err != nil {
+		t.Fatal(err)
 	}
-	info := startDev(t, binary)
+	files, err := filepath.Glob(filepath.Join(folder, "*.test.mjs"))
+	if err != nil || len(files) < 6 {
+		t.Fatalf("there are no tests in %s: %v", folder, err)
+	}
+	t.Run("sqlite", func(t *testing.T) { runNode(t, folder, binary, files, startDev(t, binary)) })
+	t.Run("postgres", func(t *testing.T) {
+		// Rate limits are tested on servers that the test starts itself, which have
+		// nothing to do with this one's database.
+		files := slices.DeleteFunc(slices.Clone(files), func(file string) bool { return filepath.Base(file) == "limits.test.mjs" })
+		runNode(t, folder, binary, files, startSeeded(t, postgres))
+	})
+}
 
+func runNode(t *testing.T, folder, binary string, files []string, info app.DevInfo) {
+	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer stop()
 	var out bytes.Buffer
-	c := exec.CommandContext(ctx, "node", "--test", "--test-reporter=spec")
+	c := exec.CommandContext(ctx, "node", append([]string{"--test", "--test-reporter=spec"}, files...)...)
 	c.Dir, c.Stdout, c.Stderr = folder, &out, &out
 	c.Env = append(os.Environ(),
 		"TELNYX_BASE_URL="+info.BaseURL, "TELNYX_API_KEY="+info.ManagerKey,
@@ -55,7 +71,7 @@ func TestNode(t *testing.T) {
 	)
 	// The tests start servers too: none outlives the group.
 	inGroup(c)
-	err = c.Run()
+	err := c.Run()
 	syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 	if err != nil {
 		t.Errorf("node --test: %v\n%s", err, out.Bytes())
@@ -63,6 +79,30 @@ func TestNode(t *testing.T) {
 	if !bytes.Contains(out.Bytes(), []byte("ℹ fail 0")) {
 		t.Errorf("no test of node's has run\n%s", out.Bytes())
 	}
+}
+
+// startSeeded runs "tenantry serve" on a database that has what "tenantry dev"
+// begins with.
+func startSeeded(t *testing.T, e engine) (info app.DevInfo) {
+	t.Helper()
+	text, err := os.ReadFile("dev.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, data, database := newServer(), t.TempDir(), e.database(t)
+	if err := s.open(data, text, func(c *config.Config) { c.Database = database }); err != nil {
+		t.Fatal(err)
+	}
+	info = app.DevInfo{
+		ManagerEmail: "manager@example.com", ManagerID: s.ids["manager@example.com"], ManagerKey: s.keys["manager@example.com"],
+		OrganizationKey: s.keys["owner@example.com"], OperatorToken: s.app.OperatorToken,
+	}
+	if err := s.app.Close(); err != nil {
+		t.Fatal(err)
+	}
+	server := serve(t, data, "--database", database)
+	info.BaseURL, info.OperatorURL = server.url+"/v2", server.url+"/operator/v1"
+	return info
 }
 
 // missing skips the test, or fails it where nothing may be skipped.
@@ -153,6 +193,23 @@ func startDev(t *testing.T, binary string) app.DevInfo {
 		t.Fatalf("tenantry dev printed %q: %v", line, err)
 	}
 	return info
+}
+
+// TestDevKeepsOff: the stand-in does not touch the database that the environment
+// names for a server.
+func TestDevKeepsOff(t *testing.T) {
+	binary, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	database := filepath.Join(t.TempDir(), "real.db")
+	t.Setenv("TENANTRY_DATABASE", "sqlite:"+database)
+	if info := startDev(t, binary); info.ManagerKey == "" {
+		t.Error("it has no manager")
+	}
+	if _, err := os.Stat(database); err == nil {
+		t.Error("the accounts with keys that everybody knows are in the database of the environment")
+	}
 }
 
 // inGroup starts a command as a process group of its own, which ends as a whole.

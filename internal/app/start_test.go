@@ -1,12 +1,14 @@
 package app_test
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/tenantry/tenantry/internal/app"
+	"github.com/tenantry/tenantry/internal/auth"
 	"github.com/tenantry/tenantry/internal/config"
 )
 
@@ -34,13 +36,20 @@ func open(t *testing.T, folder string, configure func(*config.Config), seed stri
 	return err
 }
 
-// TestStart: what cannot work is refused at the start, and says what to do.
-func TestStart(t *testing.T) {
-	folder := filepath.Join(t.TempDir(), "data")
-	if err := open(t, folder, nil, "accounts: [{business_name: A, email: a@example.com}]"); err != nil {
+// TestStart: an app makes its secrets once, and does without none that it had.
+func TestStart(t *testing.T) { eachEngine(t, testStart) }
+
+func testStart(t *testing.T, e engine) {
+	folder, database := filepath.Join(t.TempDir(), "data"), e.database(t)
+	onIt := func(c *config.Config) { c.Database = database }
+	if err := open(t, folder, onIt, "accounts: [{business_name: A, email: a@example.com}]"); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"tenantry.db", "master.key", "operator.token"} {
+	files := []string{"master.key", "operator.token"}
+	if e == sqlite {
+		files = append(files, "tenantry.db")
+	}
+	for _, name := range files {
 		if info, err := os.Stat(filepath.Join(folder, name)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", name, info.Mode(), err)
 		}
@@ -49,12 +58,29 @@ func TestStart(t *testing.T) {
 	if err := os.Rename(key, key+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, folder, nil, ""); err == nil || !strings.Contains(err.Error(), "restore it") {
+	if err := open(t, folder, onIt, ""); err == nil || !strings.Contains(err.Error(), "restore it") {
 		t.Errorf("without its master key: %v", err)
 	}
 	if _, err := os.Stat(key); err == nil {
 		t.Error("another master key was made")
 	}
+	if err := os.WriteFile(key, []byte(base64.StdEncoding.EncodeToString(make([]byte, auth.MasterKeySize))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, folder, onIt, ""); err == nil || !strings.Contains(err.Error(), "is not the one") {
+		t.Errorf("with another master key: %v", err)
+	}
+	if err := os.Rename(key+".away", key); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, folder, onIt, ""); err != nil {
+		t.Errorf("with its own again: %v", err)
+	}
+}
+
+// TestRefusedStart: what cannot work is refused, and says what to do; that is before
+// there is a database, or in it alike.
+func TestRefusedStart(t *testing.T) {
 	for want, configure := range map[string]func(*config.Config){
 		"listen must be":         func(c *config.Config) { c.Listen = "" },
 		"operator-token":         func(c *config.Config) { c.OperatorToken = "short" },

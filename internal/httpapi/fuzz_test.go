@@ -337,37 +337,66 @@ func FuzzIdempotencyKey(f *testing.F) {
 
 func FuzzPathID(f *testing.F) {
 	w := newWorld(f, nil)
-	for _, seed := range []string{w.child.ID, w.other.ID, w.manager.ID, "x", "..", ".", "%2e%2e", "%2F", "u%201%2F2", "%00", "%ff", "allocatable_global_outbound_channels", "users_groups_report", "a;b", "a?b", strings.Repeat("x", 9000), "%F0%9F%98%80", "//", "a//b"} {
+	for _, seed := range w.pathSeeds() {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, id string) {
-		for _, pattern := range []string{"/v2/managed_accounts/{}", "/v2/managed_accounts/{}/actions/disable", "/v2/organizations/users/{}", "/operator/v1/accounts/{}/groups/{}/users/{}", "/{}"} {
-			path := strings.ReplaceAll(pattern, "{}", id)
-			u, err := url.Parse("http://localhost" + path)
-			if err != nil {
-				continue // no client can send it, and net/http would answer 400
-			}
-			for _, method := range []string{"GET", "POST", "PUT"} {
-				r := httptest.NewRequest("GET", "http://localhost/", nil)
-				r.Method, r.URL, r.RequestURI = method, u, u.RequestURI()
-				r.Header.Set("Authorization", "Bearer "+w.manager.Key)
-				if strings.HasPrefix(path, "/operator") {
-					r.Header.Set("Authorization", "Bearer "+w.operatorToken)
-				}
-				answer := httptest.NewRecorder()
-				w.ServeHTTP(answer, r)
-				check(t, method+" "+path, answer)
-				if strings.Contains(answer.Body.String(), w.other.Key) && !strings.HasPrefix(path, "/operator") {
-					t.Fatalf("%s tells another manager's secret", path)
-				}
-			}
+	f.Fuzz(func(t *testing.T, id string) { w.tryPath(t, id) })
+}
+
+// pathSeeds are what may stand for an id in a path.
+func (w *world) pathSeeds() []string {
+	return []string{
+		w.child.ID, w.other.ID, w.manager.ID, "x", "..", ".", "%2e%2e", "%2F", "u%201%2F2", "%00", "%ff", "allocatable_global_outbound_channels",
+		"users_groups_report", "a;b", "a?b", strings.Repeat("x", 9000), "%F0%9F%98%80", "//", "a//b",
+	}
+}
+
+// tryPath sends requests with that id.
+func (w *world) tryPath(t testing.TB, id string) (answers []*httptest.ResponseRecorder) {
+	t.Helper()
+	for _, pattern := range []string{"/v2/managed_accounts/{}", "/v2/managed_accounts/{}/actions/disable", "/v2/organizations/users/{}", "/operator/v1/accounts/{}/groups/{}/users/{}", "/{}"} {
+		path := strings.ReplaceAll(pattern, "{}", id)
+		u, err := url.Parse("http://localhost" + path)
+		if err != nil {
+			continue // no client can send it, and net/http would answer 400
 		}
-	})
+		for _, method := range []string{"GET", "POST", "PUT"} {
+			r := httptest.NewRequest("GET", "http://localhost/", nil)
+			r.Method, r.URL, r.RequestURI = method, u, u.RequestURI()
+			r.Header.Set("Authorization", "Bearer "+w.manager.Key)
+			if strings.HasPrefix(path, "/operator") {
+				r.Header.Set("Authorization", "Bearer "+w.operatorToken)
+			}
+			answer := httptest.NewRecorder()
+			w.ServeHTTP(answer, r)
+			check(t, method+" "+path, answer)
+			if strings.Contains(answer.Body.String(), w.other.Key) && !strings.HasPrefix(path, "/operator") {
+				t.Fatalf("%s tells another manager's secret", path)
+			}
+			answers = append(answers, answer)
+		}
+	}
+	return answers
 }
 
 // FuzzRequest sends whole requests to a server that has something to lose.
 func FuzzRequest(f *testing.F) {
 	w := newWorld(f, nil)
+	for _, r := range w.requestSeeds() {
+		f.Add(r.method, r.path, r.query, r.body, r.media, r.who)
+	}
+	f.Fuzz(func(t *testing.T, method, path, query, body, media string, who byte) {
+		w.tryRequest(t, rawRequest{method, path, query, body, media, who})
+	})
+}
+
+// rawRequest is a request by any of eight, who may be wrong.
+type rawRequest struct {
+	method, path, query, body, media string
+	who                              byte
+}
+
+func (w *world) requestSeeds() (seeds []rawRequest) {
 	paths := []string{"/v2/managed_accounts", "/", "//", "/v2/../v2", "/nowhere", "*"}
 	for _, route := range Routes {
 		_, path, _ := strings.Cut(route.Pattern, " ")
@@ -386,51 +415,56 @@ func FuzzRequest(f *testing.F) {
 	}
 	for i, path := range paths {
 		for _, method := range []string{"GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"} {
-			f.Add(method, path, wireQueries[i%len(wireQueries)], bodies[i%len(bodies)], "application/json", byte(i))
+			seeds = append(seeds, rawRequest{method, path, wireQueries[i%len(wireQueries)], bodies[i%len(bodies)], "application/json", byte(i)})
 		}
 	}
 	for i, raw := range wireQueries {
 		for _, path := range []string{"/v2/managed_accounts", "/v2/organizations/users", "/v2/audit_events", "/operator/v1/accounts"} {
-			f.Add("GET", path, raw, "", "text/csv", byte(i))
+			seeds = append(seeds, rawRequest{"GET", path, raw, "", "text/csv", byte(i)})
 		}
 	}
 	for _, body := range bodies {
 		for _, path := range []string{"/v2/managed_accounts", "/operator/v1/accounts", "/portal/session", "/operator/v1/accounts/" + w.manager.ID + "/users", "/operator/v1/accounts/" + w.manager.ID + "/groups"} {
-			f.Add("POST", path, "", body, "application/json; charset=utf-8", byte(0))
+			seeds = append(seeds, rawRequest{"POST", path, "", body, "application/json; charset=utf-8", 0})
 		}
 	}
-	f.Fuzz(func(t *testing.T, method, path, rawQuery, body, media string, who byte) {
-		if !strings.HasPrefix(path, "/") && path != "*" || strings.ContainsAny(method, " \t\r\n") || method == "" {
-			return // net/http answers these itself
-		}
-		u, err := url.ParseRequestURI(path)
-		if err != nil || u.Host != "" {
-			return
-		}
-		u.RawQuery = rawQuery
-		r := httptest.NewRequest("GET", "http://localhost/", strings.NewReader(body))
-		r.Method, r.URL, r.RequestURI = method, u, path
-		r.Header.Set("Content-Type", media)
-		r.Header.Set("Accept", media)
-		secret := w.manager.Key
-		switch who % 8 {
-		case 1:
-			secret = w.userKey
-		case 2:
-			secret = w.child.Key
-		case 3:
-			secret = "wrong"
-		case 4:
-			r.Header.Set("Idempotency-Key", rawQuery)
-		case 5:
-			r.Header.Set("X-Stainless-Retry-Count", rawQuery)
-		}
-		if strings.HasPrefix(path, "/operator") && who%8 != 3 {
-			secret = w.operatorToken
-		}
-		r.Header.Set("Authorization", "Bearer "+secret)
-		answer := httptest.NewRecorder()
-		w.ServeHTTP(answer, r)
-		check(t, method+" "+path, answer)
-	})
+	return seeds
+}
+
+// tryRequest is the answer, or nil when net/http would not even ask for one.
+func (w *world) tryRequest(t testing.TB, raw rawRequest) *httptest.ResponseRecorder {
+	t.Helper()
+	if !strings.HasPrefix(raw.path, "/") && raw.path != "*" || strings.ContainsAny(raw.method, " \t\r\n") || raw.method == "" {
+		return nil
+	}
+	u, err := url.ParseRequestURI(raw.path)
+	if err != nil || u.Host != "" {
+		return nil
+	}
+	u.RawQuery = raw.query
+	r := httptest.NewRequest("GET", "http://localhost/", strings.NewReader(raw.body))
+	r.Method, r.URL, r.RequestURI = raw.method, u, raw.path
+	r.Header.Set("Content-Type", raw.media)
+	r.Header.Set("Accept", raw.media)
+	secret := w.manager.Key
+	switch raw.who % 8 {
+	case 1:
+		secret = w.userKey
+	case 2:
+		secret = w.child.Key
+	case 3:
+		secret = "wrong"
+	case 4:
+		r.Header.Set("Idempotency-Key", raw.query)
+	case 5:
+		r.Header.Set("X-Stainless-Retry-Count", raw.query)
+	}
+	if strings.HasPrefix(raw.path, "/operator") && raw.who%8 != 3 {
+		secret = w.operatorToken
+	}
+	r.Header.Set("Authorization", "Bearer "+secret)
+	answer := httptest.NewRecorder()
+	w.ServeHTTP(answer, r)
+	check(t, raw.method+" "+raw.path, answer)
+	return answer
 }

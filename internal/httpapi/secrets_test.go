@@ -7,14 +7,17 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/tenantry/tenantry/api"
+	"github.com/tenantry/tenantry/internal/dbtest"
 )
 
 // lockedBuffer is a log that may be written by several.
@@ -30,13 +33,14 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 }
 
 // TestNoSecretIsLeft plants secrets through every door and then looks for them in
-// the log, at debug level, in metrics and traces, and in every file of the data
-// folder.
-func TestNoSecretIsLeft(t *testing.T) {
+// the log, at debug level, in metrics and traces, and in all that is stored.
+func TestNoSecretIsLeft(t *testing.T) { dbtest.EachAddress(t, testNoSecretIsLeft) }
+
+func testNoSecretIsLeft(t *testing.T, address string) {
 	var log lockedBuffer
 	var seen witness
 	spans := tracetest.NewSpanRecorder()
-	w := newWorld(t, &log, func(o *Options) {
+	w := newWorldAt(t, address, &log, func(o *Options) {
 		o.Observer, o.Tracer = &seen, sdk.NewTracerProvider(sdk.WithSpanProcessor(spans)).Tracer("")
 	})
 	secrets := map[string]string{
@@ -113,24 +117,16 @@ func TestNoSecretIsLeft(t *testing.T) {
 	if !strings.Contains(log.String(), "a handler panicked") || !strings.Contains(log.String(), "operation=CreateSession") {
 		t.Fatal("the log is not what it should be")
 	}
-	files, err := filepath.Glob(filepath.Join(w.folder, "*"))
-	if err != nil || len(files) < 3 {
-		t.Fatalf("%q, %v", files, err)
-	}
-	texts := map[string][]byte{"log": log.Bytes(), "metrics": fmt.Append(nil, seen.count), "traces": []byte(traces(spans))}
-	for _, file := range files {
-		if texts[filepath.Base(file)], err = os.ReadFile(file); err != nil {
-			t.Fatal(err)
-		}
-	}
+	texts := stored(t, address)
+	texts["log"], texts["metrics"], texts["traces"] = log.Bytes(), fmt.Append(nil, seen.count), []byte(traces(spans))
 	// The search itself finds what is there.
 	for _, name := range []string{"log", "metrics", "traces"} {
 		if !bytes.Contains(texts[name], []byte("CreateManagedAccount")) {
 			t.Errorf("%s: there is nothing to look through", name)
 		}
 	}
-	if !bytes.Contains(append(texts["tenantry.db"], texts["tenantry.db-wal"]...), []byte("canary@example.com")) {
-		t.Error("not even the address is in the files")
+	if !bytes.Contains(slices.Concat(texts["tenantry.db"], texts["tenantry.db-wal"], texts["account"]), []byte("canary@example.com")) {
+		t.Error("not even the address is stored")
 	}
 	for what, secret := range secrets {
 		for name, text := range texts {
@@ -141,10 +137,49 @@ func TestNoSecretIsLeft(t *testing.T) {
 	}
 }
 
+// stored is all that a database has: the files of SQLite by name, or the tables of
+// PostgreSQL with their rows as text.
+func stored(t *testing.T, address string) map[string][]byte {
+	t.Helper()
+	texts := map[string][]byte{}
+	if path, is := strings.CutPrefix(address, "sqlite:"); is {
+		files, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
+		if err != nil || len(files) < 3 {
+			t.Fatalf("%q, %v", files, err)
+		}
+		for _, file := range files {
+			if texts[filepath.Base(file)], err = os.ReadFile(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return texts
+	}
+	conn, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	read := func(query string) (lines []string) {
+		rows, err := conn.Query(t.Context(), query)
+		if err == nil {
+			lines, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lines
+	}
+	for _, table := range read("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace") {
+		texts[table] = []byte(strings.Join(read("SELECT row::text FROM "+table+" row"), "\n"))
+	}
+	return texts
+}
+
 // TestNoStaleReply: an answer that was read while the manager was blocked, by a
 // request that was let in before, is not there after the block was lifted.
-func TestNoStaleReply(t *testing.T) {
-	w := newWorld(t, nil)
+func TestNoStaleReply(t *testing.T) { eachWorld(t, testNoStaleReply) }
+
+func testNoStaleReply(t *testing.T, w *world) {
 	operator := []string{"Authorization", "Bearer " + w.operatorToken}
 	request := httptest.NewRequest("GET", "/v2/managed_accounts/"+w.child.ID, nil)
 	request.SetPathValue("id", w.child.ID)
@@ -166,8 +201,9 @@ func TestNoStaleReply(t *testing.T) {
 
 // TestForeignIsMissing: another manager's account and one that is not there have
 // the same answer, warm or cold.
-func TestForeignIsMissing(t *testing.T) {
-	w := newWorld(t, nil)
+func TestForeignIsMissing(t *testing.T) { eachWorld(t, testForeignIsMissing) }
+
+func testForeignIsMissing(t *testing.T, w *world) {
 	missing := "00000000-0000-7000-8000-00000000dead"
 	foreign := w.other.ID
 	var warm api.Response[api.ManagedAccount]

@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/dbtest"
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -22,22 +22,33 @@ import (
 // world is a server over a database that has something of everything.
 type world struct {
 	*Server
-	folder                 string
+	address                string // of the database
 	manager, child, other  service.Account
 	user, group, user2     string
 	userKey, operatorToken string
 }
 
-// newWorld is a server without limits, which logs to w at debug level.
+// eachWorld runs a test in a world of its own for each engine, in parallel.
+func eachWorld(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	dbtest.EachAddress(t, func(t *testing.T, address string) { test(t, newWorldAt(t, address, nil)) })
+}
+
+// newWorld is a world of SQLite's, for tests of what comes before the database.
 func newWorld(t testing.TB, w io.Writer, configure ...func(*Options)) *world {
+	t.Helper()
+	return newWorldAt(t, dbtest.SQLite(t), w, configure...)
+}
+
+// newWorldAt is a server without limits, which logs to w at debug level.
+func newWorldAt(t testing.TB, address string, w io.Writer, configure ...func(*Options)) *world {
 	t.Helper()
 	if w == nil {
 		w = io.Discard
 	}
 	ctx := context.Background()
 	logger := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	folder := t.TempDir()
-	db, err := store.Open(ctx, filepath.Join(folder, "tenantry.db"), store.Options{Logger: logger})
+	db, err := store.Open(ctx, address, store.Options{Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +58,7 @@ func newWorld(t testing.TB, w io.Writer, configure ...func(*Options)) *world {
 		t.Fatal(err)
 	}
 	s := service.New(db, sealer, auth.NewPasswords(0), service.Options{DefaultChannels: 2})
-	world := &world{folder: folder, operatorToken: "operator-token"}
+	world := &world{address: address, operatorToken: "operator-token"}
 	options := Options{Rate: -1, Logger: logger}
 	for _, f := range configure {
 		f(&options)
@@ -145,7 +156,7 @@ func checkAnswer(t testing.TB, what string, r *http.Response, body []byte) {
 		if e.Source.Pointer != "" && e.Source.Pointer[0] != '/' {
 			t.Fatalf("%s: %q is no JSON pointer", what, e.Source.Pointer)
 		}
-		for _, leak := range []string{"SELECT", "sqlite", "constraint", "goroutine", ".go:"} {
+		for _, leak := range []string{"SELECT", "sqlite", "SQLSTATE", "constraint", "goroutine", ".go:"} {
 			if strings.Contains(e.Detail, leak) {
 				t.Fatalf("%s: the detail tells of the inside: %s", what, e.Detail)
 			}

@@ -40,12 +40,21 @@ type folder struct {
 	watchdog *exec.Cmd
 }
 
+// Memory is the folder for files in memory, or, where there is none with room in
+// it, the one for temporary files.
+func Memory() string {
+	// A container may have as little as 64 MB there.
+	if spaceIn("/dev/shm") >= 1<<30 {
+		return "/dev/shm"
+	}
+	return os.TempDir()
+}
+
 // newFolder makes one in memory, or on a disk where that is wanted.
 func newFolder(onDisk bool) (*folder, error) {
 	parent := os.TempDir()
-	// A container may have as little as 64 MB there.
-	if !onDisk && spaceIn("/dev/shm") >= 1<<30 {
-		parent = "/dev/shm"
+	if !onDisk {
+		parent = Memory()
 	}
 	path, err := os.MkdirTemp(parent, "tenantry-pg-")
 	if err != nil {

@@ -3,8 +3,7 @@ package service_test
 import (
 	"cmp"
 	"fmt"
-	"os"
-	"path/filepath"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/dbtest"
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -137,6 +137,7 @@ func (a *modelAccount) list(f service.AccountFilter) (ids []string) {
 // machine does the same to the model and to the product.
 type machine struct {
 	*world
+	address  string
 	roots    []*modelAccount
 	requests int
 }
@@ -608,29 +609,58 @@ func (m *machine) retrieve(t *rapid.T) {
 	}
 }
 
+// restart closes the database and opens it again: nothing is remembered but what
+// was stored.
+func (m *machine) restart(t *rapid.T) {
+	if rapid.IntRange(0, 2).Draw(t, "spare it") > 0 { // it takes long, with PostgreSQL
+		return
+	}
+	if err := m.db.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	m.open(t, m.clock)
+}
+
+// open makes the world over what is at the address.
+func (m *machine) open(t *rapid.T, clock *clock) {
+	db, err := store.Open(t.Context(), m.address, store.Options{
+		Source: tenant.NewSource(clock.Now, nil), Readers: 2, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	t.Cleanup(func() { db.Close() })
+	if m.world, err = newWorld(t.Context(), db, clock); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// oneRun is a test whose databases are gone at the end of a run of rapid's, of
+// which there may be hundreds.
+type oneRun struct {
+	testing.TB
+	run *rapid.T
+}
+
+func (r oneRun) Cleanup(fn func()) { r.run.Cleanup(fn) }
+
 // TestMachine does random things in random order and compares every answer with
 // the model's; at the end the database must be sound.
 func TestMachine(t *testing.T) {
-	steps := 0
+	dbtest.InTurn(t, func(t *testing.T, address func(testing.TB) string) {
+		t.Parallel()
+		testMachine(t, func(run *rapid.T) string { return address(oneRun{t, run}) })
+	})
+}
+
+func testMachine(t *testing.T, address func(*rapid.T) string) {
+	steps, restarts := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		folder, err := os.MkdirTemp("", "machine")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(folder)
 		clock := newClock()
-		db, err := store.Open(t.Context(), filepath.Join(folder, "tenantry.db"), store.Options{Source: tenant.NewSource(clock.Now, nil), Readers: 2})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		w, err := newWorld(t.Context(), db, clock)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m := &machine{world: w}
+		m := &machine{address: address(t)}
+		m.open(t, clock)
 		for i, pool := range []int64{10, 3} {
-			a := w.root(t, fmt.Sprintf("root%d@example.com", i), pool)
+			a := m.root(t, fmt.Sprintf("root%d@example.com", i), pool)
 			m.roots = append(m.roots, &modelAccount{
 				id: a.ID, email: a.Email, name: a.OrganizationName, key: a.Key, token: a.Token,
 				everManager: true, approved: true, pool: pool, changes: 2,
@@ -642,12 +672,18 @@ func TestMachine(t *testing.T) {
 			"operate": m.operate, "people": m.people, "more people": m.people,
 			"keys": m.keys, "list": m.lists, "list users": m.listUsers, "retrieve": m.retrieve,
 			"wait": func(t *rapid.T) { clock.Move(time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "time"))) },
-			"":     func(*rapid.T) { steps++ },
+			"restart": func(t *rapid.T) {
+				before := m.db
+				if m.restart(t); m.db != before {
+					restarts++
+				}
+			},
+			"": func(*rapid.T) { steps++ },
 		})
 		m.keys(t)
-		if err := db.Verify(t.Context()); err != nil {
+		if err := m.db.Verify(t.Context()); err != nil {
 			t.Fatalf("not sound: %v", err)
 		}
 	})
-	t.Logf("%d steps", steps)
+	t.Logf("%d steps, %d restarts", steps, restarts)
 }

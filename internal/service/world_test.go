@@ -67,14 +67,19 @@ var operator = tenant.Actor{Operator: true, CredentialID: "operator"}
 // eachWorld runs a test in a world of its own for each engine.
 func eachWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
+	dbtest.EachAddress(t, func(t *testing.T, address string) { test(t, openWorld(t, address)) })
+}
+
+// openWorld is a world over a database that is verified in the end.
+func openWorld(t *testing.T, address string) *world {
+	t.Helper()
 	clock := newClock()
-	dbtest.Each(t, func(t *testing.T, db *store.DB) {
-		w, err := newWorld(t.Context(), db, clock)
-		if err != nil {
-			t.Fatal(err)
-		}
-		test(t, w)
-	}, store.Options{Source: tenant.NewSource(clock.Now, nil)})
+	db := dbtest.Open(t, address, store.Options{Source: tenant.NewSource(clock.Now, nil)})
+	w, err := newWorld(t.Context(), db, clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }
 
 func newWorld(ctx context.Context, db *store.DB, clock *clock) (*world, error) {
@@ -135,10 +140,12 @@ func (w *world) child(t fatal, actor tenant.Actor, edit func(*service.NewAccount
 // its id alone.
 func (w *world) create(actor tenant.Actor, in service.NewAccount, o service.Once) (*service.Account, error) {
 	var made *service.Account
-	answer, err := w.CreateManagedAccount(w.ctx, actor, in, o, func(a *service.Account) ([]byte, error) {
-		copied := *a
-		made = &copied
-		return []byte(a.ID), nil
+	answer, err := patient(func() ([]byte, error) {
+		return w.CreateManagedAccount(w.ctx, actor, in, o, func(a *service.Account) ([]byte, error) {
+			copied := *a
+			made = &copied
+			return []byte(a.ID), nil
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -147,6 +154,16 @@ func (w *world) create(actor tenant.Actor, in service.NewAccount, o service.Once
 		made = &service.Account{Account: tenant.Account{ID: string(answer)}}
 	}
 	return made, nil
+}
+
+// patient tries again what was not even begun: on a busy machine, a write among
+// many may wait too long for its turn.
+func patient[T any](try func() (T, error)) (T, error) {
+	for {
+		if v, err := try(); !errors.Is(err, store.ErrBusy) {
+			return v, err
+		}
+	}
 }
 
 // user makes a sub-user and returns it with its key.

@@ -44,7 +44,7 @@ func (tx *Tx) ManagedAccount(managerID, id string) (*tenant.Account, error) {
 // of numbers. Numbers without a row are left out.
 func (tx *Tx) AccountsByNumber(managerID string, numbers []int64) ([]tenant.Account, error) {
 	return byNumber(tx, scanAccount, func(a *tenant.Account) int64 { return a.Number },
-		"SELECT "+accountColumns+" FROM account a WHERE a.manager_id = $1 AND a.number IN ", managerID, numbers)
+		"SELECT "+accountColumns+" FROM account a WHERE (a.manager_id, a.number) IN ", managerID, numbers)
 }
 
 // AccountNumbers are the numbers of the manager's accounts with exactly that
@@ -206,7 +206,10 @@ func (tx *Tx) applyManager(d tenant.Diff[tenant.Manager]) error {
 	return err
 }
 
-// byNumber reads the rows with those numbers and puts them into that order.
+// byNumber reads the rows with those numbers and puts them into that order. Owner
+// and number stand in the list together, so that each row is looked up by both:
+// with the owner apart, PostgreSQL may read all that it has, if owners have few
+// rows on average, whatever this one has.
 func byNumber[T any](tx *Tx, scan func(scanner, *T) error, number func(*T) int64, query, owner string, numbers []int64) ([]T, error) {
 	if len(numbers) == 0 {
 		return []T{}, nil
@@ -218,12 +221,16 @@ func byNumber[T any](tx *Tx, scan func(scanner, *T) error, number func(*T) int64
 		length *= 4
 	}
 	var list strings.Builder
+	list.WriteString("(VALUES (CAST($1 AS TEXT), CAST($2 AS BIGINT))")
 	args := make([]any, 0, length+1)
 	args = append(args, owner)
 	for i := range length {
 		args = append(args, numbers[min(i, len(numbers)-1)])
-		fmt.Fprintf(&list, ", $%d", i+2)
+		if i > 0 {
+			fmt.Fprintf(&list, ", ($1, $%d)", i+2)
+		}
 	}
+	list.WriteString(")")
 	place := make(map[int64]int, len(numbers))
 	for i, n := range numbers {
 		place[n] = i
@@ -233,7 +240,7 @@ func byNumber[T any](tx *Tx, scan func(scanner, *T) error, number func(*T) int64
 		row := *v
 		found[place[number(&row)]] = &row
 		return nil
-	}, query+"("+list.String()[2:]+")", args...)
+	}, query+list.String(), args...)
 	rows := make([]T, 0, len(numbers))
 	for _, row := range found {
 		if row != nil {

@@ -50,8 +50,8 @@ func (tx *Tx) KeptAnswer(request string) (*Answer, error) {
 func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	var total int64
 	for _, query := range []string{
-		"DELETE FROM answer WHERE (request, id) IN (SELECT request, id FROM answer WHERE expires_at <= $1 LIMIT $2)",
-		"DELETE FROM session WHERE digest IN (SELECT digest FROM session WHERE expires_at <= $1 LIMIT $2)",
+		"DELETE FROM answer WHERE (request, id) IN (SELECT request, id FROM answer WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+		"DELETE FROM session WHERE digest IN (SELECT digest FROM session WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
 	} {
 		n, err := tx.execCount(query, micros(tx.now), limit)
 		if err != nil {

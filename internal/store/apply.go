@@ -78,7 +78,7 @@ func (tx *Tx) record(change tenant.Change) error {
 		return fmt.Errorf("write the audit entry: %w", err)
 	}
 	if err := tx.exec(`INSERT INTO outbox (id, account_id, number, created_at)
-		SELECT $1, $2, MAX(number), $3 FROM audit_entry WHERE account_id = $2`,
+		SELECT $1, $2, number, $3 FROM audit_entry WHERE account_id = $2 ORDER BY number DESC LIMIT 1`,
 		id, change.AccountID, micros(tx.now)); err != nil {
 		return fmt.Errorf("write the event: %w", err)
 	}
@@ -105,7 +105,8 @@ type AuditEntry struct {
 // made after the one time and before the other; a zero time bounds nothing. last
 // is below first when there are none.
 func (tx *Tx) AuditRange(accountID string, after, before time.Time) (first, last int64, err error) {
-	most, err := tx.count("SELECT COALESCE(MAX(number), 0) FROM audit_entry WHERE account_id = $1", accountID)
+	// Not MAX(number): PostgreSQL may look for that in all of them.
+	most, err := tx.count("SELECT number FROM audit_entry WHERE account_id = $1 ORDER BY number DESC LIMIT 1", accountID)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -100,7 +100,8 @@ func TestStaleReadIsNotKept(t *testing.T) {
 // TestCacheUnderFire: whoever begins to load after a change was confirmed sees
 // that change, or a later one.
 func TestCacheUnderFire(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, db *store.DB) {
+	dbtest.InTurn(t, func(t *testing.T, address func(testing.TB) string) {
+		db := dbtest.Open(t, address(t))
 		withRoot(t, db)
 		cache := store.NewCache[int64](db, 1000)
 		var mu sync.RWMutex

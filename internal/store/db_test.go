@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -210,6 +211,8 @@ func TestQueueIsBounded(t *testing.T) {
 	}, store.Options{Batch: 2})
 }
 
+// TestOneProcess: a file is one process's own. SQLite alone: PostgreSQL is there to
+// be shared.
 func TestOneProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tenantry.db")
 	db, err := store.Open(t.Context(), path, store.Options{})
@@ -241,28 +244,54 @@ func TestOneProcess(t *testing.T) {
 	}
 }
 
-func TestNewerDatabase(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "tenantry.db")
-	db, err := store.Open(t.Context(), path, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(
-		db.Exec(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)"),
-		db.Close(),
-	); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 { // the refusal leaves no lock behind
-		db, err = store.Open(t.Context(), path, store.Options{})
+// TestClosedIsFree: a file that was closed can be opened at once, even while this
+// process starts others, which have its files for a moment. SQLite alone.
+func TestClosedIsFree(t *testing.T) {
+	path := dbtest.SQLite(t)
+	ctx, stop := context.WithCancel(t.Context())
+	var starting sync.WaitGroup
+	starting.Go(func() {
+		for ctx.Err() == nil {
+			exec.CommandContext(ctx, "true").Run()
+		}
+	})
+	for range 40 {
+		db, err := store.Open(t.Context(), path, store.Options{})
 		if err == nil {
-			db.Close()
-			t.Fatal("a database of a newer program was opened")
+			err = db.Close()
 		}
-		if !strings.Contains(err.Error(), "9999") {
-			t.Errorf("the refusal does not say why: %v", err)
+		if err != nil {
+			t.Error(err)
+			break
 		}
 	}
+	stop()
+	starting.Wait()
+}
+
+func TestNewerDatabase(t *testing.T) {
+	dbtest.EachAddress(t, func(t *testing.T, address string) {
+		db, err := store.Open(t.Context(), address, store.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(
+			db.Exec(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, TRUE)"),
+			db.Close(),
+		); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the refusal leaves no lock behind
+			db, err = store.Open(t.Context(), address, store.Options{})
+			if err == nil {
+				db.Close()
+				t.Fatal("a database of a newer program was opened")
+			}
+			if !strings.Contains(err.Error(), "9999") {
+				t.Errorf("the refusal does not say why: %v", err)
+			}
+		}
+	})
 }
 
 // TestSnapshot: what a View reads does not change while it reads.

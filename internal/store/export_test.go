@@ -49,8 +49,7 @@ func (db *DB) IsPostgres() bool {
 var placeholder = regexp.MustCompile(`\$(\d+)`)
 
 // Plans are the plans of all statements that were prepared so far, by statement.
-// PostgreSQL makes them for any arguments, and reads a whole table only where
-// there is no index to take.
+// PostgreSQL makes them for any arguments.
 func (db *DB) Plans(ctx context.Context) (map[string]string, error) {
 	plans := map[string]string{}
 	explain := func(tx *Tx) error {
@@ -89,10 +88,8 @@ func (db *DB) Plans(ctx context.Context) (map[string]string, error) {
 }
 
 func explainPostgres(tx *Tx, plans map[string]string) error {
-	for _, setting := range []string{"enable_seqscan = off", "plan_cache_mode = force_generic_plan"} {
-		if _, err := tx.s.run("SET LOCAL " + setting); err != nil {
-			return err
-		}
+	if _, err := tx.s.run("SET LOCAL plan_cache_mode = force_generic_plan"); err != nil {
+		return err
 	}
 	type prepared struct {
 		name, query string
@@ -119,6 +116,26 @@ func explainPostgres(tx *Tx, plans map[string]string) error {
 		plans[strings.Join(strings.Fields(p.query), " ")] = strings.Join(lines, "\n")
 	}
 	return nil
+}
+
+// Index is one of PostgreSQL's.
+type Index struct {
+	Table   string
+	Columns []string
+}
+
+// Indexes are PostgreSQL's, by name.
+func (db *DB) Indexes(ctx context.Context) (map[string]Index, error) {
+	indexes := map[string]Index{}
+	return indexes, db.View(ctx, func(tx *Tx) error {
+		type column struct{ index, table, name string }
+		return each(tx, func(row scanner, c *column) error { return row.Scan(&c.index, &c.table, &c.name) }, func(c *column) error {
+			indexes[c.index] = Index{c.table, append(indexes[c.index].Columns, c.name)}
+			return nil
+		}, `SELECT i.relname, t.relname, a.attname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+			JOIN pg_class t ON t.oid = x.indrelid JOIN pg_attribute a ON a.attrelid = i.oid
+			WHERE i.relnamespace = current_schema()::regnamespace ORDER BY i.relname, a.attnum`)
+	})
 }
 
 func readPlan(rows *sql.Rows) (string, error) {

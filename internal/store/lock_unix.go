@@ -3,6 +3,7 @@
 package store
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -22,4 +23,8 @@ func lockFile(path string) (*fileLock, error) {
 	return &fileLock{file}, nil
 }
 
-func (l *fileLock) unlock() error { return l.file.Close() }
+// unlock says so: to close the file is not enough while a child that was just
+// forked, and has not come to be another program yet, has it open too.
+func (l *fileLock) unlock() error {
+	return errors.Join(syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN), l.file.Close())
+}

@@ -51,7 +51,7 @@ func (tx *Tx) UserByEmail(email, accountID string) (*tenant.User, error) {
 // UsersByNumber are the organization's users with those numbers, in that order.
 func (tx *Tx) UsersByNumber(accountID string, numbers []int64) ([]tenant.User, error) {
 	return byNumber(tx, scanUser, func(u *tenant.User) int64 { return u.Number },
-		"SELECT "+userColumns+" FROM organization_user u WHERE u.removed = FALSE AND u.account_id = $1 AND u.number IN ",
+		"SELECT "+userColumns+" FROM organization_user u WHERE u.removed = FALSE AND (u.account_id, u.number) IN ",
 		accountID, numbers)
 }
 

@@ -1,0 +1,156 @@
+-- What all migrations add up to, with either engine. TestSchema writes it: -update.
+
+CREATE TABLE account (
+    id TEXT NOT NULL,
+    manager_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    revision BIGINT NOT NULL DEFAULT 0,
+    email TEXT NOT NULL,
+    email_key TEXT NOT NULL,
+    organization_name TEXT NOT NULL,
+    allow_custom_pricing BOOLEAN NOT NULL,
+    rollup_billing BOOLEAN NOT NULL,
+    disabled BOOLEAN NOT NULL DEFAULT FALSE,
+    blocked BOOLEAN NOT NULL DEFAULT FALSE,
+    cancelled BOOLEAN NOT NULL DEFAULT FALSE,
+    balance BIGINT NOT NULL DEFAULT 0,
+    pending BIGINT NOT NULL DEFAULT 0,
+    credit_limit BIGINT NOT NULL DEFAULT 0,
+    currency TEXT NOT NULL,
+    channel_limit BIGINT NOT NULL DEFAULT 0,
+    users BIGINT NOT NULL DEFAULT 0,
+    user_revision BIGINT NOT NULL DEFAULT 0,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    CHECK (channel_limit >= 0),
+    CHECK (credit_limit >= 0),
+    PRIMARY KEY (id)
+);
+CREATE INDEX account_email_cancelled ON account (manager_id, email_key) WHERE cancelled = TRUE;
+CREATE INDEX account_name ON account (manager_id, organization_name, number);
+CREATE INDEX account_revision ON account (manager_id, revision) WHERE revision > 0;
+CREATE UNIQUE INDEX account_email ON account (manager_id, email_key) WHERE cancelled = FALSE;
+CREATE UNIQUE INDEX account_number ON account (manager_id, number);
+
+CREATE TABLE answer (
+    request TEXT NOT NULL,
+    id TEXT NOT NULL,
+    body TEXT NOT NULL,
+    sealed TEXT NOT NULL,
+    replayed BIGINT NOT NULL DEFAULT 0,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (request, id)
+);
+CREATE INDEX answer_expiry ON answer (expires_at);
+
+CREATE TABLE api_key (
+    digest TEXT NOT NULL,
+    id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    sealed TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    CHECK (kind IN ('v2', 'v1')),
+    PRIMARY KEY (digest)
+);
+CREATE INDEX api_key_user ON api_key (user_id, kind);
+
+CREATE TABLE audit_entry (
+    account_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    id TEXT NOT NULL,
+    actor_user_id TEXT NOT NULL,
+    credential_id TEXT NOT NULL,
+    made_by TEXT NOT NULL,
+    event TEXT NOT NULL,
+    resource_type TEXT NOT NULL,
+    resource_id TEXT NOT NULL,
+    changes TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (account_id, number)
+);
+
+CREATE TABLE installation (
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (name)
+);
+
+CREATE TABLE manager (
+    account_id TEXT NOT NULL,
+    approved BOOLEAN NOT NULL,
+    channel_pool BIGINT NOT NULL,
+    channels_allocated BIGINT NOT NULL DEFAULT 0,
+    accounts BIGINT NOT NULL DEFAULT 0,
+    revision BIGINT NOT NULL DEFAULT 0,
+    CHECK (channel_pool >= 0),
+    CHECK (channels_allocated >= 0 AND channels_allocated <= channel_pool),
+    PRIMARY KEY (account_id)
+);
+
+CREATE TABLE membership (
+    account_id TEXT NOT NULL,
+    user_number BIGINT NOT NULL,
+    user_id TEXT NOT NULL,
+    group_id TEXT NOT NULL,
+    PRIMARY KEY (account_id, user_number, group_id)
+);
+CREATE INDEX membership_group ON membership (group_id, user_number);
+
+CREATE TABLE node (
+    id TEXT NOT NULL,
+    batch BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    PRIMARY KEY (id)
+);
+
+CREATE TABLE organization_group (
+    id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    permissions TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX organization_group_name ON organization_group (account_id, name);
+
+CREATE TABLE organization_user (
+    id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    revision BIGINT NOT NULL DEFAULT 0,
+    email TEXT NOT NULL,
+    email_key TEXT NOT NULL,
+    password_hash TEXT NOT NULL DEFAULT '',
+    user_status TEXT NOT NULL,
+    bypasses_sso BOOLEAN NOT NULL DEFAULT FALSE,
+    removed BOOLEAN NOT NULL DEFAULT FALSE,
+    last_sign_in_at BIGINT NOT NULL DEFAULT 0,
+    created_at BIGINT NOT NULL,
+    CHECK (user_status IN ('enabled', 'disabled', 'blocked')),
+    PRIMARY KEY (id)
+);
+CREATE INDEX organization_user_revision ON organization_user (account_id, revision) WHERE revision > 0;
+CREATE UNIQUE INDEX organization_user_email ON organization_user (email_key, account_id) WHERE removed = FALSE;
+CREATE UNIQUE INDEX organization_user_number ON organization_user (account_id, number);
+
+CREATE TABLE outbox (
+    id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (id)
+);
+
+CREATE TABLE session (
+    digest TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (digest)
+);
+CREATE INDEX session_account ON session (account_id, user_id);
+CREATE INDEX session_expiry ON session (expires_at);
