@@ -27,7 +27,7 @@ lint: ## Check formatting, vet and staticcheck
 nightly: ## Run the drills with PostgreSQL at length: 100 failovers
 	TENANTRY_TEST_FAILOVERS=100 $(GO) test -race -count=1 -timeout 60m -v -run '^TestFailover$$' ./internal/app
 	$(GO) test -race -count=5 -timeout 60m -v ./internal/app \
-	  -run '^Test(PrimaryFrozen|StandbyGone|LostCommits|CommitsCutAtRandom|BadLines|NodeKills|DatabaseFull|NoConnections|LocksAndConflicts|ConnectionsTerminated)$$'
+	  -run '^Test(PrimaryFrozen|StandbyGone|CancelledWait|TakenBack|LostCommits|CommitsCutAtRandom|BadLines|NodeKills|DatabaseFull|NoConnections|LocksAndConflicts|ConnectionsTerminated)$$'
 .PHONY: nightly
 
 # Go's fuzzer sometimes reports its own end of time as a failure, "context deadline

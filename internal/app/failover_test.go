@@ -198,7 +198,7 @@ func TestStandbyGone(t *testing.T) {
 		// cancel has an administrator cancel what waits, meanwhile.
 		cancel bool
 	}{
-		{name: "frozen", time: 17 * time.Second, gone: func() { p.Standby().Freeze() }, back: func() { p.Standby().Thaw() }},
+		{name: "frozen", time: 9 * time.Second, gone: func() { p.Standby().Freeze() }, back: func() { p.Standby().Thaw() }},
 		{name: "killed", time: 3 * time.Second, gone: func() { p.Standby().Kill() }, back: p.Rejoin},
 		{name: "killed and waits cancelled", time: 4 * time.Second, cancel: true, gone: func() { p.Standby().Kill() }, back: p.Rejoin},
 		{name: "killed and done without", time: 3 * time.Second, gone: func() { p.Standby().Kill() }, back: func() {

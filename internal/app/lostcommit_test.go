@@ -559,7 +559,7 @@ func TestLostCommits(t *testing.T) {
 // third thing that a node does to find out.
 func TestCommitsCutAtRandom(t *testing.T) {
 	if testing.Short() {
-		t.Skip("cuts 100 commits: not with -short")
+		t.Skip("cuts 60 commits: not with -short")
 	}
 	t.Parallel()
 	seed := drillSeed(t)
@@ -584,7 +584,7 @@ func TestCommitsCutAtRandom(t *testing.T) {
 			return []wireAction{cutBefore, cutAfter, cutWithin}[rng.IntN(3)]
 		})
 	}
-	const cuts = 100
+	const cuts = 60
 	stop := book.drillLoad(seed, nodes...)
 	defer stop()
 	for began := time.Now(); wires[0].count(wireCommit)+wires[1].count(wireCommit) < cuts; time.Sleep(10 * time.Millisecond) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/tenantry/tenantry/internal/pgtest"
 	"github.com/tenantry/tenantry/internal/store"
@@ -52,6 +53,10 @@ func Open(t testing.TB, address string, options ...store.Options) *store.DB {
 	db, err := store.Open(t.Context(), address, o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// On a crowded machine it may hear the first notices late.
+	for until := time.Now().Add(10 * time.Second); !db.Trusted() && time.Now().Before(until); {
+		time.Sleep(time.Millisecond)
 	}
 	t.Cleanup(func() {
 		defer db.Close()

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -228,9 +229,13 @@ func (h *history) record(t *testing.T, client int, in asked, id string, do func(
 		out.refused = tenant.OutOfRange
 	case is(err, tenant.Conflict):
 		out.refused = tenant.Conflict
-	case is(err, tenant.Unavailable) && (in.what == look || in.what == read):
-		return // it says nothing
 	case is(err, tenant.Unavailable):
+		if joined, ok := err.(interface{ Unwrap() []error }); ok && errors.As(joined.Unwrap()[1], new(*tenant.Error)) {
+			t.Errorf("%+v: somebody else's refusal: %v", in, err)
+		}
+		if in.what == look || in.what == read {
+			return // it says nothing
+		}
 		// It may still be done at any time: it stays open to the end.
 		out, operation.Return = got{unknown: true}, math.MaxInt64
 	default:

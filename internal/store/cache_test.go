@@ -88,8 +88,9 @@ func TestStaleReadIsNotKept(t *testing.T) {
 		}
 		close(announced)
 		reader.Wait()
-		if n, ok := cache.Get(rootID); !ok || n != 7 {
-			t.Errorf("kept: %d, %t", n, ok)
+		// It may have been forgotten once more: a node hears its own notices, too.
+		if n, ok := cache.Get(rootID); ok && n != 7 {
+			t.Errorf("kept: %d", n)
 		}
 		if n, err := cache.Load(rootID, credit(db, t)); n != 7 || err != nil {
 			t.Errorf("after the slow read: %d, %v", n, err)

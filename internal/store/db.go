@@ -432,7 +432,9 @@ func (db *DB) runBatch(s session, batch []*job, savepoints bool) (again bool, er
 		case j.err != nil && savepoints:
 			// A failed statement may have undone the whole transaction: then there is
 			// no savepoint to go back to, and the batch is lost.
-			if _, err := s.run(rollbackOne); err != nil {
+			if _, err := s.run(rollbackOne); isPassing(err) {
+				return false, err // what this one was refused for is nothing to the others
+			} else if err != nil {
 				return false, j.err
 			}
 		}

@@ -66,8 +66,15 @@ func (h *holder) hold(ctx context.Context, name string, alone bool) (release fun
 		if err := h.send(ctx, w); err != nil {
 			return nil, err
 		}
-		// It is answered in bounded time; leaving before would leave the name held.
-		if err := <-w.got; err == nil {
+		// It is answered in bounded time; leaving before would leave the name held. Once
+		// the database is closed nobody holds anything.
+		var err error
+		select {
+		case err = <-w.got:
+		case <-h.done:
+			err = lost{errors.New("the database is closed")}
+		}
+		if err == nil {
 			return func() { h.send(context.Background(), want{unlock, w.key, nil}) }, nil
 		} else if err != errHeld {
 			return nil, err
@@ -103,7 +110,6 @@ func (h *holder) serve() {
 		case w := <-h.wants:
 			wants = append(wants[:0], w)
 		case <-h.stop:
-			h.refuse()
 			return
 		}
 		for gathered := false; !gathered && len(wants) < cap(h.wants); {
@@ -115,20 +121,6 @@ func (h *holder) serve() {
 			}
 		}
 		h.ask(s, wants)
-	}
-}
-
-// refuse answers those that were sent while it closed.
-func (h *holder) refuse() {
-	for {
-		select {
-		case w := <-h.wants:
-			if w.got != nil {
-				w.got <- lost{errors.New("the database is closed")}
-			}
-		default:
-			return
-		}
 	}
 }
 

@@ -43,3 +43,21 @@ func TestHoldEnds(t *testing.T) {
 	}
 	release()
 }
+
+// TestHoldAfterClose: who comes while the database is closed, or after, is told so
+// and does not wait for ever.
+func TestHoldAfterClose(t *testing.T) {
+	t.Parallel()
+	db, err := store.Open(t.Context(), dbtest.Postgres(t), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if release, err := db.Hold(t.Context(), "name", false); !tenant.IsKind(err, tenant.Unavailable) {
+			t.Fatalf("after the end: %t, %v", release != nil, err)
+		}
+	}
+}

@@ -57,10 +57,10 @@ type postgresEngine struct {
 	*listener
 	*holder
 
-	mu      sync.Mutex
-	down    time.Time // since when nobody could connect; zero when somebody could
-	why     error     // and why not
-	probing bool      // somebody tries
+	mu    sync.Mutex
+	down  time.Time     // since when nobody could connect; zero when somebody could
+	why   error         // and why not
+	probe chan struct{} // closed when who tries knows; nil when nobody does
 
 	// stalled is how long after began a server was last found not to answer.
 	stalled atomic.Int64
@@ -201,23 +201,30 @@ func (e *postgresEngine) findings(tx *Tx, note func(*string) error) error {
 }
 
 // connect tries until a server can be written, for as long as reconnectTime from
-// when that ended; after that, once, and one at a time: the others are told at once,
-// for a server that is out of reach may not even refuse.
+// when that ended; after that, once, and one at a time: the others wait to hear how it
+// went, for a server that is out of reach may not even refuse.
 func (e *postgresEngine) connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	for {
 		began := time.Now()
 		e.mu.Lock()
 		gone := !e.down.IsZero() && began.Sub(e.down) > reconnectTime
-		if gone && e.probing {
-			defer e.mu.Unlock()
-			return nil, lost{e.why}
+		probe := e.probe
+		if gone && probe != nil {
+			e.mu.Unlock()
+			if err := e.probed(ctx, probe); err != nil {
+				return nil, err
+			}
+			continue
 		}
-		e.probing = gone
+		if gone {
+			e.probe = make(chan struct{})
+		}
 		e.mu.Unlock()
 		conn, err := e.dial(ctx, config)
 		e.mu.Lock()
 		if gone {
-			e.probing = false
+			close(e.probe)
+			e.probe = nil
 		}
 		switch {
 		case err == nil:
@@ -271,6 +278,21 @@ func (e *postgresEngine) dial(ctx context.Context, config *pgx.ConnConfig) (*pgx
 		}
 	}
 	return nil, errors.Join(errs...)
+}
+
+// probed waits for somebody else's try, and is nil when it succeeded.
+func (e *postgresEngine) probed(ctx context.Context, probe chan struct{}) error {
+	select {
+	case <-probe:
+	case <-ctx.Done():
+		return lost{ctx.Err()}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.down.IsZero() {
+		return nil
+	}
+	return lost{e.why}
 }
 
 // isTransient reports whether connecting may succeed later without anybody doing
