@@ -172,9 +172,10 @@ func TestMetricsBounded(t *testing.T) {
 // made, and a stopped server has given it back.
 func TestMetricsAddress(t *testing.T) {
 	t.Parallel()
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	// An address that no other test takes a port of, when this one has let it go.
+	taken, err := net.Listen("tcp", "127.0.0.77:0")
 	if err != nil {
-		t.Fatal(err)
+		t.Skipf("SKIPPED: this system has one loopback address only: %v", err)
 	}
 	defer taken.Close()
 	folder := filepath.Join(t.TempDir(), "data")
