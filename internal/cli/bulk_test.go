@@ -277,8 +277,7 @@ func readResults(t *testing.T, path string) [][]string {
 // TestBulkKeepsTheRate runs more rows than the server's burst has room for: once
 // that is used up the whole run goes at the server's rate, nearly without being
 // refused. One engine is enough here and below: this is about the program.
-func TestBulkKeepsTheRate(t *testing.T) {
-	t.Parallel()
+func TestBulkKeepsTheRate(t *testing.T) { // alone, for it measures time
 	var refused, seen atomic.Int64
 	const rate, burst, n = 200, 100, 400
 	server, _ := start(t, dbtest.SQLite(t), rate, burst, func(next http.Handler) http.Handler {
