@@ -266,15 +266,32 @@ func (s *Service) UpdateManagedAccount(ctx context.Context, actor tenant.Actor, 
 // and their sessions end with the same commit.
 func (s *Service) DisableAccount(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
 	return s.alter(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
-		return tenant.Disable(actor, a, tx.Now())
+		connections, err := tx.Connections(a.ID)
+		if err != nil {
+			return tenant.Change{}, err
+		}
+		return tenant.Disable(actor, a, connections, tx.Now())
 	})
 }
 
-// EnableAccount lifts what DisableAccount did, never what the operator did.
-func (s *Service) EnableAccount(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
-	return s.alter(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
-		return tenant.Enable(actor, a, tx.Now())
+// EnableAccount lifts what DisableAccount did, never what the operator did. With
+// reenable the account's connections are switched on again; those that cannot be
+// are in LeftOff.
+func (s *Service) EnableAccount(ctx context.Context, actor tenant.Actor, id string, reenable bool) (*Account, error) {
+	var left []tenant.LeftOff
+	account, err := s.alter(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
+		connections, err := tx.Connections(a.ID)
+		if err != nil {
+			return tenant.Change{}, err
+		}
+		change, err := tenant.Enable(actor, a, connections, reenable, tx.Now())
+		left = change.LeftOff
+		return change, err
 	})
+	if account != nil {
+		account.LeftOff = left
+	}
+	return account, err
 }
 
 // SetChannelLimit gives one of the actor's accounts another share of the pool.

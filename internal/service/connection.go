@@ -1,0 +1,126 @@
+package service
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tenantry/tenantry/internal/store"
+	"github.com/tenantry/tenantry/internal/tenant"
+)
+
+// What stands here is for the operator only; httpapi lets nobody else call it.
+
+// Connections are all connections of an account, by name.
+func (s *Service) Connections(ctx context.Context, accountID string) (connections []tenant.Connection, err error) {
+	err = s.db.View(ctx, func(tx *store.Tx) error {
+		if _, err := s.anyAccount(tx, accountID); err != nil {
+			return err
+		}
+		connections, err = tx.Connections(accountID)
+		return err
+	})
+	return connections, err
+}
+
+// Connection is one of them.
+func (s *Service) Connection(ctx context.Context, accountID, id string) (connection *tenant.Connection, err error) {
+	err = s.db.View(ctx, func(tx *store.Tx) error {
+		connection, err = tx.Connection(accountID, id, "connection_id")
+		return err
+	})
+	return connection, err
+}
+
+// CreateConnection adds a connection to an account.
+func (s *Service) CreateConnection(ctx context.Context, actor tenant.Actor, accountID string, in tenant.Connection, once Once, answer func(*tenant.Connection) ([]byte, error)) ([]byte, error) {
+	lane, err := s.lane(ctx, accountID)
+	if err != nil {
+		return nil, err
+	}
+	id := in.ID
+	if id == "" {
+		id = s.db.Source().NewID()
+	}
+	return s.once(ctx, lane, once, func(tx *store.Tx) ([]byte, error) {
+		if _, err := s.anyAccount(tx, accountID); err != nil {
+			return nil, err
+		}
+		connections, err := tx.Connections(accountID)
+		if err != nil {
+			return nil, err
+		}
+		if len(connections) >= tenant.MaxConnections {
+			return nil, tenant.Refuse(tenant.Conflict, fmt.Sprintf("An account may have at most %d connections.", tenant.MaxConnections))
+		}
+		connection := in
+		connection.ID, connection.AccountID, connection.CreatedAt, connection.UpdatedAt = id, accountID, tx.Now(), tx.Now()
+		change, err := tenant.NewConnection(actor, connection)
+		if err != nil {
+			return nil, err
+		}
+		if err := tx.Apply(change); err != nil {
+			return nil, err
+		}
+		return answer(change.Connections[0].After)
+	})
+}
+
+// AlterConnection changes what alter changes of a connection.
+func (s *Service) AlterConnection(ctx context.Context, actor tenant.Actor, accountID, id string, alter func(*tenant.Connection)) (connection *tenant.Connection, err error) {
+	lane, err := s.lane(ctx, accountID)
+	if err != nil {
+		return nil, err
+	}
+	err = s.db.Update(ctx, lane, func(tx *store.Tx) error {
+		before, err := tx.Connection(accountID, id, "connection_id")
+		if err != nil {
+			return err
+		}
+		connection = before
+		change, err := tenant.AlterConnection(actor, *before, alter, tx.Now())
+		if err != nil || change.Empty() {
+			return err
+		}
+		connection = change.Connections[0].After
+		return tx.Apply(change)
+	})
+	return connection, err
+}
+
+// RemoveConnection takes a connection away and returns it as it was.
+func (s *Service) RemoveConnection(ctx context.Context, actor tenant.Actor, accountID, id string) (connection *tenant.Connection, err error) {
+	lane, err := s.lane(ctx, accountID)
+	if err != nil {
+		return nil, err
+	}
+	err = s.db.Update(ctx, lane, func(tx *store.Tx) error {
+		if connection, err = tx.Connection(accountID, id, "connection_id"); err != nil {
+			return err
+		}
+		return tx.Apply(tenant.RemoveConnection(actor, *connection))
+	})
+	return connection, err
+}
+
+// ChannelUse is what the calls of an account hold now.
+type ChannelUse struct {
+	// Limit and InUse are outbound channels.
+	Limit, InUse int64
+}
+
+// ChannelUse is how much of its limit one of the actor's accounts uses.
+func (s *Service) ChannelUse(ctx context.Context, actor tenant.Actor, id string) (use ChannelUse, err error) {
+	if err := MayManage(actor); err != nil {
+		return use, err
+	}
+	err = s.db.View(ctx, func(tx *store.Tx) error {
+		account, err := tx.ManagedAccount(actor.AccountID, id)
+		if err != nil {
+			return err
+		}
+		use.Limit = account.ChannelLimit
+		use.InUse, err = tx.ChannelsInUse(id)
+		return err
+	})
+	return use, err
+}
