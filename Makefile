@@ -16,10 +16,12 @@ quick: ## Test what needs seconds and no other program
 
 test: ## Run all tests, with the race detector
 	$(GO) test -race -shuffle=on -timeout 20m ./...
+	$(GO) test -race -shuffle=on -tags otlp -run Traces ./internal/app
 
 lint: ## Check formatting, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags otlp ./internal/app
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
 # Go's fuzzer sometimes reports its own end of time as a failure, "context deadline

@@ -19,6 +19,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tenantry/tenantry/internal/auth"
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/httpapi"
@@ -37,7 +40,16 @@ type App struct {
 	// OperatorToken is the secret of the operator API.
 	OperatorToken string
 
-	log *slog.Logger
+	log     *slog.Logger
+	metrics *metrics       // nil when nobody is to see them
+	traces  tracerProvider // nil when there are none
+}
+
+// tracerProvider is what the OpenTelemetry SDK makes, if it was built in.
+type tracerProvider interface {
+	trace.TracerProvider
+	// Shutdown sends the spans that are left, for as long as ctx lasts.
+	Shutdown(ctx context.Context) error
 }
 
 // Parts replaces the real world for tests; the zero value is the real one.
@@ -49,7 +61,8 @@ type Parts struct {
 }
 
 // Open makes the data folder and its secrets where they are missing, opens the
-// database and wires everything.
+// database and wires everything. Metrics have their address from here on, and are
+// answered by Serve.
 func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -60,25 +73,39 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 	if parts.Logger == nil {
 		parts.Logger = slog.Default()
 	}
+	a := &App{Config: c, log: parts.Logger}
+	defer func() {
+		if err != nil {
+			a.Close()
+		}
+	}()
+	if c.MetricsListen != "" {
+		if a.metrics, err = newMetrics(c.MetricsListen); err != nil {
+			return nil, err
+		}
+	}
+	if c.Traces == "otlp" {
+		if a.traces, err = newTraces(ctx, a.log); err != nil {
+			return nil, err
+		}
+	}
 	// A node that is told everything keeps nothing of its own.
 	if c.Database == "" || c.MasterKey == "" || c.OperatorToken == "" {
 		if err := os.MkdirAll(c.Data, 0o700); err != nil {
 			return nil, fmt.Errorf("make the data folder: %w", err)
 		}
 	}
-	a := &App{Config: c, log: parts.Logger}
 	// The database comes first: its lock keeps a second process from the secrets.
+	var committed func(writes int, took time.Duration)
+	if a.metrics != nil {
+		committed = a.metrics.committed
+	}
 	a.DB, err = store.Open(ctx, c.DatabaseAddress(), store.Options{
-		Source: parts.Source, Logger: parts.Logger, Batch: parts.Batch,
+		Source: parts.Source, Logger: parts.Logger, Batch: parts.Batch, Committed: committed,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			a.DB.Close()
-		}
-	}()
 	master, err := a.masterKey(ctx, parts.Source)
 	if err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
@@ -100,9 +127,20 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 		DefaultChannels: c.DefaultChannels, Currency: c.Currency, KeepAnswers: c.KeepAnswers,
 		SessionLife: c.SessionLife, DirectoryBytes: c.DirectoryMemory << 20,
 	})
-	a.Handler = httpapi.New(a.DB, a.Service, auth.NewAuthenticator(a.DB, a.Sealer, a.OperatorToken), httpapi.Options{
+	options := httpapi.Options{
 		Rate: c.RateLimit, Burst: c.RateBurst, MaxBody: c.MaxBody, TrustedProxies: c.TrustedProxies, Logger: parts.Logger,
-	})
+	}
+	if a.traces != nil {
+		options.Tracer = a.traces.Tracer("github.com/tenantry/tenantry")
+	}
+	if a.metrics != nil {
+		options.Observer = a.metrics
+	}
+	a.Handler = httpapi.New(a.DB, a.Service, auth.NewAuthenticator(a.DB, a.Sealer, a.OperatorToken), options)
+	if a.metrics != nil {
+		a.metrics.watch(a.DB)
+		a.Handler = promhttp.InstrumentHandlerInFlight(a.metrics.inFlight, a.Handler)
+	}
 	return a, nil
 }
 
@@ -141,11 +179,41 @@ func (a *App) checkMasterKey(ctx context.Context) error {
 	})
 }
 
-// Close stops the database.
-func (a *App) Close() error { return a.DB.Close() }
+// MetricsURL is where the metrics are, "" when they are nowhere.
+func (a *App) MetricsURL() string {
+	if a.metrics == nil {
+		return ""
+	}
+	return "http://" + a.metrics.listener.Addr().String() + "/metrics"
+}
+
+// Close stops the database, and what else Open began.
+func (a *App) Close() error {
+	if a.metrics != nil {
+		a.metrics.listener.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), a.Config.DrainTime)
+	defer cancel()
+	a.stopTraces(ctx)
+	if a.DB == nil {
+		return nil
+	}
+	return a.DB.Close()
+}
+
+// stopTraces sends what is left of them; the second time it does nothing.
+func (a *App) stopTraces(ctx context.Context) {
+	if a.traces == nil {
+		return
+	}
+	if err := a.traces.Shutdown(ctx); err != nil {
+		a.log.Warn("the last traces were not sent", "error", err)
+	}
+}
 
 // Serve answers on the listener until ctx ends, then lets the requests under way
-// finish, for as long as Config.DrainTime. The listener is closed.
+// finish and the last traces go, for as long as Config.DrainTime. The listener is
+// closed.
 func (a *App) Serve(ctx context.Context, listener net.Listener) error {
 	if os.Getenv("GOGC") == "" {
 		// Most of what lives is a few MiB of caches: collecting half as often costs
@@ -172,6 +240,9 @@ func (a *App) Serve(ctx context.Context, listener net.Listener) error {
 	defer stop()
 	go a.Service.Prune(background)
 
+	if a.metrics != nil {
+		defer a.metrics.serve(a.log).Close()
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
@@ -182,6 +253,7 @@ func (a *App) Serve(ctx context.Context, listener net.Listener) error {
 	a.log.Info("stopping: letting requests finish", "at most", a.Config.DrainTime)
 	drain, cancel := context.WithTimeout(context.Background(), a.Config.DrainTime)
 	defer cancel()
+	defer a.stopTraces(drain)
 	if err := server.Shutdown(drain); err != nil {
 		server.Close()
 		return fmt.Errorf("some requests did not finish in %s: %w", a.Config.DrainTime, err)

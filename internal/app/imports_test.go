@@ -43,6 +43,9 @@ var imports = map[string][]string{
 // library (and what imports says).
 var standard = []string{"api", "client", "internal/directory", "internal/tenant"}
 
+// exporter is what only a program that was built with -tags otlp contains.
+var exporter = []string{"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters"}
+
 // forTests are the packages that no program may contain.
 var forTests = []string{"internal/dbtest", "internal/faultfs", "internal/pgtest"}
 
@@ -78,8 +81,13 @@ func TestImports(t *testing.T) {
 			switch {
 			case isOwn && !slices.Contains(allowed, own):
 				t.Errorf("%s: %s may not import %s", name, folder, own)
-			case isOwn && slices.Contains(forTests, own):
+			case isOwn && slices.Contains(forTests, own) && !slices.Contains(forTests, folder):
 				t.Errorf("%s: %s is for tests alone", name, own)
+			case slices.ContainsFunc(exporter, func(module string) bool { return strings.HasPrefix(imported, module) }) &&
+				(len(file.Comments) == 0 || file.Comments[0].List[0].Text != "//go:build otlp"):
+				t.Errorf("%s: %s stands behind the build tag otlp", name, imported)
+			case strings.HasPrefix(imported, "github.com/prometheus/") && folder != "internal/app":
+				t.Errorf("%s: metrics are made in internal/app", name)
 			case !isOwn && slices.Contains(standard, folder) && strings.Contains(strings.Split(imported, "/")[0], "."):
 				t.Errorf("%s: %s imports the standard library alone, and not %s", name, folder, imported)
 			}

@@ -16,8 +16,8 @@ import (
 type MigrateCommand struct {
 	Data     string `default:"tenantry-data" env:"TENANTRY_DATA" type:"path" help:"The server's data folder."`
 	Database string `env:"TENANTRY_DATABASE" placeholder:"ADDRESS" help:"Database: postgres://user:password@host/name, or sqlite:FILE; default: the file tenantry.db in the data folder."`
-	Plan bool   `help:"Say what would be done, and do nothing; the server may run meanwhile."`
-	JSON bool   `name:"json" help:"Print JSON."`
+	Plan     bool   `help:"Say what would be done, and do nothing; the server may run meanwhile."`
+	JSON     bool   `name:"json" help:"Print JSON."`
 }
 
 // Help shows an example.

@@ -44,7 +44,11 @@ func (s *ServeCommand) Run() error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", s.Listen, err)
 	}
-	logger.Info("tenantry serves", "url", baseURL(s.Config, listener)+"/v2", "operator", baseURL(s.Config, listener)+"/operator/v1", "data", s.Data)
+	about := []any{"url", baseURL(s.Config, listener) + "/v2", "operator", baseURL(s.Config, listener) + "/operator/v1", "data", s.Data}
+	if url := a.MetricsURL(); url != "" {
+		about = append(about, "metrics", url)
+	}
+	logger.Info("tenantry serves", about...)
 	if err := a.Serve(ctx, listener); err != nil {
 		return err
 	}

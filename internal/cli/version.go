@@ -44,6 +44,9 @@ func thisBuild() build {
 	return b
 }
 
+// ProgramVersion is the version that was built, or "devel".
+func ProgramVersion() string { return thisBuild().Version }
+
 // Run prints the version that was built, or "devel".
 func (x *Version) Run(t *Terminal) error {
 	b := thisBuild()

@@ -47,6 +47,9 @@ type Config struct {
 	DrainTime time.Duration `default:"10s" env:"TENANTRY_DRAIN_TIME" help:"How long a stop waits for requests under way."`
 	LogLevel  string        `default:"info" enum:"debug,info,warn,error" env:"TENANTRY_LOG_LEVEL" help:"What is logged: ${enum}."`
 	LogFormat string        `default:"text" enum:"text,json" env:"TENANTRY_LOG_FORMAT" help:"How it is logged: ${enum}."`
+
+	MetricsListen string `env:"TENANTRY_METRICS_LISTEN" placeholder:"ADDRESS" help:"Address of GET /metrics, which asks for no credentials, host:port, such as 127.0.0.1:9077; default: no metrics."`
+	Traces        string `default:"off" enum:"off,otlp" env:"TENANTRY_TRACES" help:"Where traces go: ${enum}; otlp reads the OTEL_ variables, and needs a program built with -tags otlp."`
 }
 
 // DatabaseAddress is where the database is: what was set, or the file in the data
@@ -88,10 +91,11 @@ func (c *Config) Check() error {
 			return err
 		}
 	}
-	_, _, err := net.SplitHostPort(c.Listen)
 	switch {
-	case err != nil:
+	case !hostPort(c.Listen):
 		return fmt.Errorf("listen must be host:port, such as 127.0.0.1:8077 or :8077, not %q", c.Listen)
+	case c.MetricsListen != "" && !hostPort(c.MetricsListen):
+		return fmt.Errorf("metrics-listen must be host:port, such as 127.0.0.1:9077, not %q", c.MetricsListen)
 	case c.Data == "":
 		return fmt.Errorf("data must name a folder")
 	case c.OperatorToken != "" && len(c.OperatorToken) < 16:
@@ -118,6 +122,11 @@ func (c *Config) Check() error {
 		return fmt.Errorf("directory-memory must be from 1 to %d MiB", 1<<30)
 	}
 	return nil
+}
+
+func hostPort(address string) bool {
+	_, _, err := net.SplitHostPort(address)
+	return err == nil
 }
 
 // File reads settings from a YAML file, for kong.Configuration's sake: names are

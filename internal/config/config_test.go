@@ -43,7 +43,7 @@ func TestPrecedence(t *testing.T) {
 func TestFileRefuses(t *testing.T) {
 	for text, word := range map[string]string{
 		"rate_limt: 5": "rate-limt", "listen: [a]": "listen", "listen: {a: b}": "listen", "listen:": "listen", "- a": "configuration", "rate_limit: much": "much", "a: b: c": "configuration",
-		"log_level: loud": "loud", "keep_answers: 5": "keep-answers",
+		"log_level: loud": "loud", "traces: on": "traces", "keep_answers: 5": "keep-answers",
 	} {
 		if _, err := parse(t, text); err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("%q: %v", text, err)
@@ -64,6 +64,7 @@ func TestCheck(t *testing.T) {
 		"rate-limit    ":      func(c *Config) { c.RateLimit = 1e-10 },
 		"rate-burst":          func(c *Config) { c.RateBurst = 0 },
 		"rate-burst ":         func(c *Config) { c.RateBurst = math.MaxInt },
+		"metrics-listen":      func(c *Config) { c.MetricsListen = "9077" },
 		"max-body":            func(c *Config) { c.MaxBody = 1023 },
 		"max-body ":           func(c *Config) { c.MaxBody = math.MaxInt64 },
 		"default-channels":    func(c *Config) { c.DefaultChannels = -1 },
@@ -79,6 +80,9 @@ func TestCheck(t *testing.T) {
 		if err := c.Check(); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(name)) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if c, err := parse(t, "traces: off\nmetrics_listen: :9077"); err != nil || c.Traces != "off" || c.MetricsListen != ":9077" {
+		t.Errorf("what is to be seen: %+v, %v", c, err)
 	}
 	c, _ := parse(t, "rate_limit: -1")
 	if err := c.Check(); err != nil {

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 
@@ -77,15 +78,22 @@ func (s *Server) writeError(w http.ResponseWriter, c *call, err error) {
 		default:
 			e.Source = &api.ErrorSource{Pointer: "/"}
 		}
+		if status == http.StatusServiceUnavailable {
+			e.Detail += " The request id is " + c.requestID + "."
+		}
 		body.Errors = append(body.Errors, e)
 	}
 	if len(refusals) == 0 {
-		s.log.Error("unexpected error", "id", c.requestID, "error", err)
 		body.Errors = append(body.Errors, api.Error{
 			Code: api.CodeUnexpected, Title: "Unexpected error", Detail: "Something went wrong here. Tell the operator the request id " + c.requestID + ".",
 			Source: &api.ErrorSource{Pointer: "/"}, Meta: &api.ErrorMeta{URL: errorPages + api.CodeUnexpected},
 		})
 	}
+	c.status = int32(status)
+	if c.gone(err) {
+		c.status = statusGone
+	}
+	s.logRefusal(c, err)
 	header := w.Header()
 	switch status {
 	case 409:
@@ -101,7 +109,7 @@ func (s *Server) writeError(w http.ResponseWriter, c *call, err error) {
 	}
 	text, err := encode(body)
 	if err != nil {
-		s.log.Error("an error could not be encoded", "id", c.requestID, "error", err)
+		s.logCall(c, slog.LevelError, "an error could not be encoded", "error", err)
 	}
 	c.put("Content-Type", "application/json")
 	c.put("Content-Length", strconv.Itoa(len(text)))

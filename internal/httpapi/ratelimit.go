@@ -28,7 +28,7 @@ type limiter struct {
 }
 
 type limiterShard struct {
-	mu sync.Mutex
+	mu   sync.Mutex
 	keys map[string]allowance
 	_    [64]byte
 }
@@ -39,6 +39,8 @@ type allowance struct {
 	full time.Time
 	// untold is how many requests the other nodes have not been told of.
 	untold int64
+	// shared: other nodes let some pass, so that it may owe two bursts, and not one.
+	shared bool
 }
 
 // newLimiter allows burst requests at once and rate a second on average; a rate
@@ -76,12 +78,13 @@ func (l *limiter) take(key string) verdict {
 	defer shard.mu.Unlock()
 	window := time.Duration(l.burst) * l.interval
 	a, known := shard.keys[key]
-	full := l.bounded(a.full, now)
+	full := l.bounded(a, now)
 	v := verdict{limited: true, limit: l.limit}
 	next := full.Add(l.interval)
 	if wait := next.Sub(now) - window; wait > 0 {
 		v.reset, v.retry = full.Sub(now), wait
-		shard.keys[key] = allowance{full, a.untold}
+		a.full = full
+		shard.keys[key] = a
 		return v
 	}
 	if !known {
@@ -91,7 +94,8 @@ func (l *limiter) take(key string) verdict {
 		l.tell(l.name + " " + strconv.FormatInt(a.untold, 10) + " " + key)
 		a.untold = 0
 	}
-	shard.keys[key] = allowance{next, a.untold}
+	a.full = next
+	shard.keys[key] = a
 	v.ok = true
 	v.reset = next.Sub(now)
 	v.remaining = int64((window - v.reset) / l.interval)
@@ -108,17 +112,20 @@ func (l *limiter) shard(key string) *limiterShard {
 	return &l.shards[maphash.String(l.seed, key)%uint64(len(l.shards))]
 }
 
-// bounded makes of when a key will have all its burst a time that can be. A clock
-// that was set back must not lock anybody out for longer than two bursts: that
-// much a key can owe when it asks several nodes at once.
-func (l *limiter) bounded(full, now time.Time) time.Time {
-	if full.Before(now) {
+// bounded is when a key will have all its burst again, if that can be: a clock that
+// was set back must not lock anybody out for longer.
+func (l *limiter) bounded(a allowance, now time.Time) time.Time {
+	if a.full.Before(now) {
 		return now
 	}
-	if limit := now.Add(2 * time.Duration(l.burst) * l.interval); full.After(limit) {
+	most := time.Duration(l.burst) * l.interval
+	if a.shared {
+		most *= 2
+	}
+	if limit := now.Add(most); a.full.After(limit) {
 		return limit
 	}
-	return full
+	return a.full
 }
 
 // hear counts what another node let pass, if the text is of this limiter.
@@ -143,7 +150,8 @@ func (l *limiter) hear(text string) {
 	if !known {
 		shard.sweep(now)
 	}
-	a.full = l.bounded(l.bounded(a.full, now).Add(time.Duration(n)*l.interval), now)
+	a.shared = true
+	a.full = l.bounded(a, now).Add(time.Duration(n) * l.interval)
 	shard.keys[key] = a
 }
 

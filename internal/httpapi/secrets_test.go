@@ -3,12 +3,16 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/tenantry/tenantry/api"
 )
@@ -26,10 +30,15 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 }
 
 // TestNoSecretIsLeft plants secrets through every door and then looks for them in
-// the log, at debug level, and in every file of the data folder.
+// the log, at debug level, in metrics and traces, and in every file of the data
+// folder.
 func TestNoSecretIsLeft(t *testing.T) {
 	var log lockedBuffer
-	w := newWorld(t, &log)
+	var seen witness
+	spans := tracetest.NewSpanRecorder()
+	w := newWorld(t, &log, func(o *Options) {
+		o.Observer, o.Tracer = &seen, sdk.NewTracerProvider(sdk.WithSpanProcessor(spans)).Tracer("")
+	})
 	secrets := map[string]string{
 		"operator token": w.operatorToken, "manager's key": w.manager.Key, "manager's token": w.manager.Token, "child's key": w.child.Key, "user's key": w.userKey,
 	}
@@ -83,18 +92,20 @@ func TestNoSecretIsLeft(t *testing.T) {
 	w.do("GET", "/v2/managed_accounts?api_key="+plant("key in the query")+"&sort=x", "")
 	w.do("GET", "/v2/managed_accounts/"+plant("key in the path"), "")
 	w.do("GET", "/nowhere", "", "Cookie", plant("cookie"))
+	w.do(plant("method"), "/v2/balance", "")
+	w.do("GET", "/v2/balance", "", "Traceparent", plant("traceparent"))
 	w.do("POST", "/v2/managed_accounts", "{}", "Idempotency-Key", plant("idempotency key")+" bad")
 	// A handler that panics over them.
 	answer := httptest.NewRecorder()
 	request := httptest.NewRequest("POST", "/", strings.NewReader(`{"password":"`+plant("password in a panic")+`"}`))
 	request.Header.Set("Content-Type", "application/json")
-	w.serve(Route{ID: "Panic", Scope: "public", handle: func(s *Server, c *call) (any, error) {
+	w.serve(&operation{Route: Route{ID: "Panic", Scope: "public", handle: func(s *Server, c *call) (any, error) {
 		var body api.CreateManagedAccount
 		if err := c.decode(&body); err != nil || body.Password == nil {
 			t.Errorf("the body was not read: %v", err)
 		}
 		panic("canary")
-	}}, answer, request, "")
+	}}}, answer, request, "")
 	if answer.Code != 500 || !strings.Contains(answer.Body.String(), answer.Header().Get("X-Request-Id")) || strings.Contains(answer.Body.String(), "canary") {
 		t.Errorf("panic: %d %s", answer.Code, answer.Body)
 	}
@@ -106,13 +117,18 @@ func TestNoSecretIsLeft(t *testing.T) {
 	if err != nil || len(files) < 3 {
 		t.Fatalf("%q, %v", files, err)
 	}
-	texts := map[string][]byte{"log": log.Bytes()}
+	texts := map[string][]byte{"log": log.Bytes(), "metrics": fmt.Append(nil, seen.count), "traces": []byte(traces(spans))}
 	for _, file := range files {
 		if texts[filepath.Base(file)], err = os.ReadFile(file); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// The search itself finds what is there.
+	for _, name := range []string{"log", "metrics", "traces"} {
+		if !bytes.Contains(texts[name], []byte("CreateManagedAccount")) {
+			t.Errorf("%s: there is nothing to look through", name)
+		}
+	}
 	if !bytes.Contains(append(texts["tenantry.db"], texts["tenantry.db-wal"]...), []byte("canary@example.com")) {
 		t.Error("not even the address is in the files")
 	}

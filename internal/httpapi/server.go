@@ -23,6 +23,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/internal/auth"
 	"github.com/tenantry/tenantry/internal/service"
@@ -41,8 +43,13 @@ type Options struct {
 	MaxBody int64
 	// TrustedProxies are the proxies whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
-	// Logger hears of faults, and at debug level of each request.
+	// Logger hears of faults, of refused credentials at info level, and at debug
+	// level of each request.
 	Logger *slog.Logger
+	// Observer is told of each request; nil for nobody.
+	Observer Observer
+	// Tracer makes a span of each request; nil for none.
+	Tracer trace.Tracer
 }
 
 // Server answers the API. It is an http.Handler.
@@ -51,19 +58,26 @@ type Server struct {
 	auth      *auth.Authenticator
 	db        *store.DB
 	log       *slog.Logger
+	observer  Observer     // may be nil
+	tracer    trace.Tracer // may be nil
 	mux       *http.ServeMux
-	retrieve  Route // of one managed account
+	retrieve  *operation // of one managed account
+	unknown   *operation // what no route matches
 	maxBody   int64
 	keys      *limiter // requests, by key
 	failures  *limiter // refused credentials, by address
 	signIns   *limiter // tries to sign in, by address
 	signInsTo *limiter // the same, by e-mail
-	proxies   []netip.Prefix
-	reports   counter // under way, by key
-	replies   *store.Cache[reply]
-	idPrefix  string
-	idSeed    maphash.Seed
-	idCount   atomic.Uint64
+	refused   pace     // lines about refused credentials
+	// unavailable is for lines about answers with status 503.
+	unavailable pace
+	proxies     []netip.Prefix
+	reports     counter   // under way, by key
+	began       time.Time // what call.began counts from
+	replies     *store.Cache[reply]
+	idPrefix    string
+	idSeed      maphash.Seed
+	idCount     atomic.Uint64
 }
 
 // reply is an encoded answer to "retrieve".
@@ -97,15 +111,17 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 	}
 	now := db.Source().Now
 	server := &Server{
-		service: s, auth: a, db: db, log: o.Logger, mux: http.NewServeMux(), maxBody: o.MaxBody,
+		service: s, auth: a, db: db, log: o.Logger, observer: o.Observer, tracer: o.Tracer, mux: http.NewServeMux(), maxBody: o.MaxBody,
 		keys:      newLimiter(now, o.Rate, o.Burst, "keys", db.Tell),
 		failures:  newLimiter(now, 5, 100, "failures", db.Tell),
 		signIns:   newLimiter(now, 0.2, 20, "sign_ins", db.Tell),
 		signInsTo: newLimiter(now, 1, 50, "sign_ins_to", db.Tell),
-		proxies:   o.TrustedProxies,
-		replies:   store.NewCache[reply](db, 1<<16),
-		idPrefix:  db.Source().NewID()[:24],
-		idSeed:    maphash.MakeSeed(),
+		refused:   pace{now: now}, unavailable: pace{now: now},
+		proxies:  o.TrustedProxies,
+		began:    time.Now(),
+		replies:  store.NewCache[reply](db, 1<<16),
+		idPrefix: db.Source().NewID()[:24],
+		idSeed:   maphash.MakeSeed(),
 	}
 	limiters := []*limiter{server.keys, server.failures, server.signIns, server.signInsTo}
 	db.Hear(func(text string) {
@@ -114,13 +130,15 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 		}
 	})
 	for _, r := range Routes {
+		o := server.operation(r)
 		server.mux.HandleFunc(r.Pattern, func(w http.ResponseWriter, request *http.Request) {
-			server.serve(r, w, request, request.PathValue("id"))
+			server.serve(o, w, request, request.PathValue("id"))
 		})
 		if r.Pattern == "GET "+retrievePrefix+"{id}" {
-			server.retrieve = r
+			server.retrieve = o
 		}
 	}
+	server.unknown = server.operation(Route{ID: "unknown"})
 	server.mux.Handle("/", http.HandlerFunc(server.serveUnknown))
 	return server
 }
@@ -148,22 +166,26 @@ func concat(tables ...[]Route) (all []Route) {
 // call is one request on its way to a use case.
 type call struct {
 	*http.Request
-	id      string // of the path, "" when it has none
-	actor   tenant.Actor
-	session *service.Session // of routes with that scope
-	body    []byte
+	operation *operation
+	id        string // of the path, "" when it has none
+	actor     tenant.Actor
+	session   *service.Session // of routes with that scope
+	body      []byte
 	// requestID is the x-request-id of the answer.
 	requestID string
+	began     time.Duration // since the server was made; 0 when nobody wants to know
+	span      trace.Span    // nil when there are no traces
 
 	header http.Header // of the answer
 	values [8]string
-	set    int
+	set    int32
+	status int32 // of the answer
 }
 
 // put sets a header of the answer; key must be canonical. The values lie in the
 // call itself: one allocation for all of them shows where an answer takes 10 µs.
 func (c *call) put(key, value string) {
-	if c.set == len(c.values) {
+	if int(c.set) == len(c.values) {
 		c.header[key] = []string{value}
 		return
 	}
@@ -185,7 +207,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if unclean(r.URL.EscapedPath()) {
-		s.writeError(w, s.newCall(w, r), tenant.Refuse(tenant.NotFound, ""))
+		s.refuse(w, r, tenant.Refuse(tenant.NotFound, ""))
 		return
 	}
 	s.mux.ServeHTTP(w, r)
@@ -200,25 +222,21 @@ func unclean(p string) bool {
 
 // serve is the one way of every request: id, panic guard, credentials, rate
 // limit, handler, answer.
-func (s *Server) serve(route Route, w http.ResponseWriter, r *http.Request, id string) {
-	c := s.newCall(w, r)
+func (s *Server) serve(o *operation, w http.ResponseWriter, r *http.Request, id string) {
+	c := s.begin(o, w, r)
+	defer s.end(c)
 	c.id = id
-	if s.log.Enabled(r.Context(), slog.LevelDebug) {
-		began := time.Now()
-		defer func() {
-			s.log.Debug("request", "id", c.requestID, "operation", route.ID, "took", time.Since(began))
-		}()
-	}
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			s.log.Error("a handler panicked", "id", c.requestID, "operation", route.ID, "panic", p, "stack", string(debug.Stack()))
+			c.status = http.StatusInternalServerError
+			s.logCall(c, slog.LevelError, "a handler panicked", "panic", p, "stack", string(debug.Stack()))
 			s.writeError(w, c, errors.New("panic"))
 		}
 	}()
-	answer, err := s.answer(route, w, c)
+	answer, err := s.answer(o.Route, w, c)
 	if err == nil {
 		err = s.write(w, c, answer)
 	}
@@ -227,16 +245,18 @@ func (s *Server) serve(route Route, w http.ResponseWriter, r *http.Request, id s
 	}
 }
 
-func (s *Server) newCall(w http.ResponseWriter, r *http.Request) *call {
-	c := &call{Request: r, requestID: s.newRequestID(), header: w.Header()}
-	c.put("X-Request-Id", c.requestID)
-	return c
+// refuse answers what is none of the operations.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	c := s.begin(s.unknown, w, r)
+	defer s.end(c)
+	s.writeError(w, c, err)
 }
 
 func (s *Server) answer(route Route, w http.ResponseWriter, c *call) (any, error) {
 	if err := s.authenticate(route, c); err != nil {
 		if tenant.IsKind(err, tenant.Unauthenticated) {
 			if verdict := s.failures.take(s.address(c.Request)); !verdict.ok {
+				s.rateLimited("failures")
 				verdict.write(c)
 				return nil, tenant.RefuseParameter(tenant.TooMany, "Authorization", "Too many wrong credentials came from this address.")
 			}
@@ -247,6 +267,7 @@ func (s *Server) answer(route Route, w http.ResponseWriter, c *call) (any, error
 		verdict := s.keys.take(c.actor.CredentialID)
 		verdict.write(c)
 		if !verdict.ok {
+			s.rateLimited("keys")
 			if c.Method == http.MethodPost && c.ContentLength != 0 && s.readBody(w, c) == nil {
 				s.turnedAway(c)
 			}
@@ -366,8 +387,9 @@ func (s *Server) writeStream(w http.ResponseWriter, c *call, answer stream) erro
 	}
 	if err != nil && out.began {
 		// Half an answer is out: only a broken connection says that it is half.
-		if c.Context().Err() == nil {
-			s.log.Warn("a stream broke off", "id", c.requestID, "error", err)
+		if c.status = statusGone; !out.lost && c.Context().Err() == nil {
+			c.status = http.StatusInternalServerError
+			s.logCall(c, slog.LevelError, "a stream broke off", "error", err)
 		}
 		panic(http.ErrAbortHandler)
 	}
@@ -382,6 +404,7 @@ type streamWriter struct {
 	contentType string
 	buffer      []byte
 	began       bool
+	lost        bool // the client
 }
 
 func (w *streamWriter) Write(p []byte) (int, error) {
@@ -400,13 +423,13 @@ func (w *streamWriter) flush() error {
 	w.control.SetWriteDeadline(time.Now().Add(streamPause))
 	_, err := w.w.Write(w.buffer)
 	w.buffer = w.buffer[:0]
+	w.lost = err != nil
 	return err
 }
 
 // serveUnknown answers what no route matches: 405 with the methods that the path
 // has, or 404.
 func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
-	c := s.newCall(w, r)
 	var allowed []string
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
@@ -415,11 +438,11 @@ func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if len(allowed) == 0 {
-		s.writeError(w, c, tenant.Refuse(tenant.NotFound, ""))
+		s.refuse(w, r, tenant.Refuse(tenant.NotFound, ""))
 		return
 	}
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
-	s.writeError(w, c, tenant.Refuse(tenant.NoMethod, "This path has "+strings.Join(allowed, ", ")+"."))
+	s.refuse(w, r, tenant.Refuse(tenant.NoMethod, "This path has "+strings.Join(allowed, ", ")+"."))
 }
 
 // newRequestID is a UUID that no other answer of any process has. The count in it

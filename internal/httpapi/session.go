@@ -29,6 +29,7 @@ func (s *Server) createSession(c *call) (any, error) {
 	// One address may try less often than one e-mail may be tried, so that nobody
 	// alone can lock another out.
 	if !s.signIns.take(s.address(c.Request)).ok || !s.signInsTo.take(tenant.EmailKey(body.Email)).ok {
+		s.rateLimited("sign_ins")
 		return nil, tenant.RefuseField(tenant.TooMany, "email", "Too many tries to sign in. Wait a little.")
 	}
 	organization := ""

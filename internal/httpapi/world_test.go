@@ -29,7 +29,7 @@ type world struct {
 }
 
 // newWorld is a server without limits, which logs to w at debug level.
-func newWorld(t testing.TB, w io.Writer) *world {
+func newWorld(t testing.TB, w io.Writer, configure ...func(*Options)) *world {
 	t.Helper()
 	if w == nil {
 		w = io.Discard
@@ -48,7 +48,11 @@ func newWorld(t testing.TB, w io.Writer) *world {
 	}
 	s := service.New(db, sealer, auth.NewPasswords(0), service.Options{DefaultChannels: 2})
 	world := &world{folder: folder, operatorToken: "operator-token"}
-	world.Server = New(db, s, auth.NewAuthenticator(db, sealer, world.operatorToken), Options{Rate: -1, Logger: logger})
+	options := Options{Rate: -1, Logger: logger}
+	for _, f := range configure {
+		f(&options)
+	}
+	world.Server = New(db, s, auth.NewAuthenticator(db, sealer, world.operatorToken), options)
 	world.failures, world.signIns = nil, nil
 
 	operator := tenant.Actor{Operator: true}
