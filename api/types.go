@@ -45,6 +45,9 @@ type ManagedAccount struct {
 	// StatusReasons is an extension: every cause that keeps the account from
 	// using services, most severe first; empty when it is enabled.
 	StatusReasons []string `json:"status_reasons"`
+	// ConnectionsLeftOff is an extension: the connections that the enable action was
+	// asked to switch on, and that stay off.
+	ConnectionsLeftOff []ConnectionLeftOff `json:"connections_left_off,omitempty"`
 }
 
 // AccountBalance is the balance inside an account. Amounts are decimal strings
@@ -84,6 +87,14 @@ type CreateManagedAccount struct {
 // UpdateManagedAccount is the body of PATCH /managed_accounts/{id}.
 type UpdateManagedAccount struct {
 	AllowCustomPricing *bool `json:"managed_account_allow_custom_pricing,omitempty"`
+}
+
+// ConnectionLeftOff is a connection that could not be switched on.
+type ConnectionLeftOff struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// Problems say why.
+	Problems []string `json:"problems"`
 }
 
 // EnableManagedAccount is the optional body of the enable action.

@@ -131,7 +131,7 @@ func (s *Server) enableAccount(c *call) (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	return accountAnswer(s.service.EnableAccount(c.Context(), c.actor, c.id))
+	return accountAnswer(s.service.EnableAccount(c.Context(), c.actor, c.id, is(body.ReenableAllConnections)))
 }
 
 func (s *Server) updateChannelLimit(c *call) (any, error) {
@@ -182,6 +182,9 @@ func accountAnswer(a *service.Account, err error) (any, error) {
 func wireAccount(a *service.Account) api.ManagedAccount {
 	wire := wireListedAccount(a)
 	wire.APIKey, wire.APIToken = a.Key, a.Token
+	for _, l := range a.LeftOff {
+		wire.ConnectionsLeftOff = append(wire.ConnectionsLeftOff, api.ConnectionLeftOff{ID: l.Connection.ID, Name: l.Connection.Name, Problems: l.Problems})
+	}
 	if !a.RollupBilling {
 		wire.Balance = &api.AccountBalance{
 			RecordType: "balance", Balance: tenant.FormatMoney(a.Balance.Amount),

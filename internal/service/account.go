@@ -18,6 +18,9 @@ type Account struct {
 	Manager *tenant.Manager
 	// Key and Token are the owner's secrets, in clear; "" in lists.
 	Key, Token string
+	// LeftOff are the connections that EnableAccount was asked to switch on, and
+	// that have problems.
+	LeftOff []tenant.LeftOff
 }
 
 // APIUser is the user half of the V1 credentials: the manager's address.

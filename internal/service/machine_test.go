@@ -310,7 +310,7 @@ func (m *machine) disable(t *rapid.T) {
 
 func (m *machine) enable(t *rapid.T) {
 	m.alter(t, "enable", func(actor tenant.Actor, id string) (*service.Account, error) {
-		return m.EnableAccount(m.ctx, actor, id)
+		return m.EnableAccount(m.ctx, actor, id, false)
 	}, func(a *modelAccount) string { return final(a, true) }, func(a *modelAccount) bool { return set(&a.disabled, false) })
 }
 
