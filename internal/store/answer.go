@@ -52,7 +52,9 @@ func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	for _, query := range []string{
 		"DELETE FROM answer WHERE (request, id) IN (SELECT request, id FROM answer WHERE expires_at <= $1 LIMIT $2)",
 		"DELETE FROM session WHERE digest IN (SELECT digest FROM session WHERE expires_at <= $1 LIMIT $2)",
-		"DELETE FROM lease WHERE (account_id, call_id) IN (SELECT account_id, call_id FROM lease WHERE expires_at <= $1 LIMIT $2)",
+		// The time stands there twice: what was found out of date may be taken anew
+		// before it is deleted, and then only the row itself tells.
+		"DELETE FROM lease WHERE (account_id, call_id) IN (SELECT account_id, call_id FROM lease WHERE expires_at <= $1 LIMIT $2) AND expires_at <= $1",
 	} {
 		n, err := tx.execCount(query, micros(tx.now), limit)
 		if err != nil {

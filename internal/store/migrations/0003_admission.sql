@@ -29,6 +29,8 @@ CREATE TABLE lease (
     account_id    TEXT   NOT NULL,
     call_id       TEXT   NOT NULL,
     id            TEXT   NOT NULL,
+    -- whose pool it is of, '' for a root account
+    manager_id    TEXT   NOT NULL,
     connection_id TEXT   NOT NULL,
     direction     TEXT   NOT NULL CHECK (direction IN ('inbound', 'outbound')),
     units         BIGINT NOT NULL CHECK (units > 0),
@@ -39,6 +41,7 @@ CREATE TABLE lease (
     PRIMARY KEY (account_id, call_id)
 );
 CREATE INDEX lease_call ON lease (call_id);
-CREATE INDEX lease_switch ON lease (switch_name, call_id);
+CREATE INDEX lease_switch ON lease (switch_name, call_id, account_id);
 CREATE INDEX lease_expiry ON lease (expires_at);
 CREATE INDEX lease_use ON lease (account_id, direction, expires_at, units);
+CREATE INDEX lease_pool ON lease (manager_id, direction, expires_at, units);
