@@ -243,7 +243,7 @@ func (b *builder) accounts(ctx context.Context, n int) error {
 		case tenant.StatusBlocked:
 			change, err = tenant.Block(builderActor, made, at)
 		case tenant.StatusCancelled:
-			change, err = tenant.Cancel(builderActor, made, at)
+			change, err = tenant.Cancel(builderActor, made, nil, at)
 		default:
 			return nil
 		}

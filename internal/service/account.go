@@ -266,10 +266,10 @@ func (s *Service) UpdateManagedAccount(ctx context.Context, actor tenant.Actor, 
 }
 
 // DisableAccount stops one of the actor's accounts: its keys, its users' keys
-// and their sessions end with the same commit.
+// and their sessions end with the same commit, and its connections are off.
 func (s *Service) DisableAccount(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
 	return s.alter(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
-		connections, err := tx.Connections(a.ID)
+		connections, err := tx.ConnectionRows(a.ID)
 		if err != nil {
 			return tenant.Change{}, err
 		}
@@ -283,9 +283,12 @@ func (s *Service) DisableAccount(ctx context.Context, actor tenant.Actor, id str
 func (s *Service) EnableAccount(ctx context.Context, actor tenant.Actor, id string, reenable bool) (*Account, error) {
 	var left []tenant.LeftOff
 	account, err := s.alter(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
-		connections, err := tx.Connections(a.ID)
-		if err != nil {
-			return tenant.Change{}, err
+		var connections []tenant.Connection
+		if reenable {
+			var err error
+			if connections, err = tx.Connections(a.ID); err != nil {
+				return tenant.Change{}, err
+			}
 		}
 		change, err := tenant.Enable(actor, a, connections, reenable, tx.Now())
 		left = change.LeftOff

@@ -31,30 +31,31 @@ func (s *Service) Connection(ctx context.Context, accountID, id string) (connect
 	return connection, err
 }
 
-// CreateConnection adds a connection to an account.
+// CreateConnection adds a connection to an account. in.ID is for seeds, ""
+// otherwise.
 func (s *Service) CreateConnection(ctx context.Context, actor tenant.Actor, accountID string, in tenant.Connection, once Once, answer func(*tenant.Connection) ([]byte, error)) ([]byte, error) {
 	lane, err := s.lane(ctx, accountID)
 	if err != nil {
 		return nil, err
 	}
-	id := in.ID
-	if id == "" {
-		id = s.db.Source().NewID()
+	if in.ID == "" {
+		in.ID = s.db.Source().NewID()
 	}
 	return s.once(ctx, lane, once, func(tx *store.Tx) ([]byte, error) {
-		if _, err := s.anyAccount(tx, accountID); err != nil {
-			return nil, err
-		}
-		connections, err := tx.Connections(accountID)
+		account, err := s.anyAccount(tx, accountID)
 		if err != nil {
 			return nil, err
 		}
-		if len(connections) >= tenant.MaxConnections {
+		count, err := tx.ConnectionCount(accountID)
+		if err != nil {
+			return nil, err
+		}
+		if count >= tenant.MaxConnections {
 			return nil, tenant.Refuse(tenant.Conflict, fmt.Sprintf("An account may have at most %d connections.", tenant.MaxConnections))
 		}
 		connection := in
-		connection.ID, connection.AccountID, connection.CreatedAt, connection.UpdatedAt = id, accountID, tx.Now(), tx.Now()
-		change, err := tenant.NewConnection(actor, connection)
+		connection.CreatedAt, connection.UpdatedAt = tx.Now(), tx.Now()
+		change, err := tenant.NewConnection(actor, *account, connection)
 		if err != nil {
 			return nil, err
 		}
@@ -72,12 +73,16 @@ func (s *Service) AlterConnection(ctx context.Context, actor tenant.Actor, accou
 		return nil, err
 	}
 	err = s.db.Update(ctx, lane, func(tx *store.Tx) error {
+		account, err := s.anyAccount(tx, accountID)
+		if err != nil {
+			return err
+		}
 		before, err := tx.Connection(accountID, id, "connection_id")
 		if err != nil {
 			return err
 		}
 		connection = before
-		change, err := tenant.AlterConnection(actor, *before, alter, tx.Now())
+		change, err := tenant.AlterConnection(actor, *account, *before, alter, tx.Now())
 		if err != nil || change.Empty() {
 			return err
 		}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -38,28 +37,51 @@ func (tx *Tx) ConnectionByID(id string) (*tenant.Connection, error) {
 // Connections are all connections of an account, by name; there are at most
 // tenant.MaxConnections.
 func (tx *Tx) Connections(accountID string) ([]tenant.Connection, error) {
-	connections, err := all(tx, scanConnection, connectionColumns+"account_id = $1 ORDER BY name", accountID)
-	for i := range connections {
-		if err == nil {
-			err = tx.identify(&connections[i])
-		}
+	connections, err := tx.ConnectionRows(accountID)
+	if err != nil || len(connections) == 0 {
+		return connections, err
 	}
-	return connections, err
+	byID := make(map[string]*tenant.Connection, len(connections))
+	for i := range connections {
+		byID[connections[i].ID] = &connections[i]
+	}
+	return connections, each(tx, scanIdentity, func(i *Identity) error {
+		if c := byID[i.ConnectionID]; c != nil {
+			addIdentity(c, i.Value)
+		}
+		return nil
+	}, `SELECT i.value, i.account_id, i.connection_id FROM connection c JOIN identity i ON i.connection_id = c.id
+		WHERE c.account_id = $1 ORDER BY i.value`, accountID)
+}
+
+// ConnectionRows are the same without their usernames, addresses and numbers, for
+// those who do not look at them.
+func (tx *Tx) ConnectionRows(accountID string) ([]tenant.Connection, error) {
+	return all(tx, scanConnection, connectionColumns+"account_id = $1 ORDER BY name", accountID)
+}
+
+// ConnectionCount is how many connections an account has.
+func (tx *Tx) ConnectionCount(accountID string) (int64, error) {
+	return tx.count("SELECT COUNT(*) FROM connection WHERE account_id = $1", accountID)
 }
 
 func (tx *Tx) identify(c *tenant.Connection) error {
 	return each(tx, scanText, func(value *string) error {
-		kind, rest, _ := strings.Cut(*value, ":")
-		switch kind {
-		case "sip":
-			c.Usernames = append(c.Usernames, rest)
-		case "ip":
-			c.Addresses = append(c.Addresses, rest)
-		case "tel":
-			c.Numbers = append(c.Numbers, rest)
-		}
+		addIdentity(c, *value)
 		return nil
 	}, "SELECT value FROM identity WHERE connection_id = $1 ORDER BY value", c.ID)
+}
+
+// addIdentity puts an identity into the list that it is of.
+func addIdentity(c *tenant.Connection, value string) {
+	switch kind, rest, _ := strings.Cut(value, ":"); kind {
+	case "sip":
+		c.Usernames = append(c.Usernames, rest)
+	case "ip":
+		c.Addresses = append(c.Addresses, rest)
+	case "tel":
+		c.Numbers = append(c.Numbers, rest)
+	}
 }
 
 // Identity says whose the calls are that a switch sees so.
@@ -67,64 +89,78 @@ type Identity struct {
 	Value, AccountID, ConnectionID string
 }
 
+func scanIdentity(row scanner, i *Identity) error {
+	return row.Scan(&i.Value, &i.AccountID, &i.ConnectionID)
+}
+
 // Identity is the one with that value, or nil.
 func (tx *Tx) Identity(value string) (*Identity, error) {
-	return one(tx, func(row scanner, i *Identity) error { return row.Scan(&i.Value, &i.AccountID, &i.ConnectionID) },
-		"SELECT value, account_id, connection_id FROM identity WHERE value = $1", value)
+	return one(tx, scanIdentity, "SELECT value, account_id, connection_id FROM identity WHERE value = $1", value)
 }
 
 func (tx *Tx) applyConnection(d tenant.Diff[tenant.Connection]) error {
 	if d.After == nil {
-		tx.changed(d.Before.ID)
-		if err := tx.exec("DELETE FROM connection WHERE id = $1", d.Before.ID); err != nil {
-			return err
-		}
-		return tx.release(d.Before)
+		return tx.removeConnection(d.Before)
 	}
 	c := d.After
 	tx.changed(c.ID)
+	var err error
 	if d.Before == nil {
-		err := tx.exec(`INSERT INTO connection (id, account_id, name, kind, active, hold, created_at, updated_at)
+		err = tx.exec(`INSERT INTO connection (id, account_id, name, kind, active, hold, created_at, updated_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, c.ID, c.AccountID, c.Name, c.Kind, c.Active, c.Hold, micros(c.CreatedAt), micros(c.UpdatedAt))
-		if err != nil {
-			return connectionTaken(err)
-		}
-		return tx.claim(c)
+	} else {
+		err = tx.exec("UPDATE connection SET name = $2, kind = $3, active = $4, hold = $5, updated_at = $6 WHERE id = $1",
+			c.ID, c.Name, c.Kind, c.Active, c.Hold, micros(c.UpdatedAt))
 	}
-	if err := tx.exec("UPDATE connection SET name = $2, kind = $3, active = $4, hold = $5, updated_at = $6 WHERE id = $1",
-		c.ID, c.Name, c.Kind, c.Active, c.Hold, micros(c.UpdatedAt)); err != nil {
-		return connectionTaken(err)
-	}
-	if strings.Join(c.Identities(), " ") == strings.Join(d.Before.Identities(), " ") {
-		return nil
-	}
-	if err := tx.release(d.Before); err != nil {
-		return err
-	}
-	return tx.claim(c)
-}
-
-func connectionTaken(err error) error {
 	if isDuplicate(err, "name") {
 		return tenant.RefuseField(tenant.Duplicate, "name", "Another connection of the account has this name.")
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return tx.applyIdentities(d)
 }
 
-func (tx *Tx) release(c *tenant.Connection) error {
-	tx.ids = append(tx.ids, c.Identities()...)
-	return tx.exec("DELETE FROM identity WHERE connection_id = $1", c.ID)
-}
-
-// claim makes the connection's identities its own.
-func (tx *Tx) claim(c *tenant.Connection) error {
-	for kind, list := range map[string][]string{"usernames": c.Usernames, "addresses": c.Addresses, "numbers": c.Numbers} {
-		for i, v := range list {
-			value := identityValue(kind, v)
+// applyIdentities gives up what the connection has no longer, and claims what it had
+// not.
+func (tx *Tx) applyIdentities(d tenant.Diff[tenant.Connection]) error {
+	had, has := map[string]bool{}, map[string]bool{}
+	if d.Before != nil {
+		for _, value := range d.Before.Identities() {
+			had[value] = true
+		}
+	}
+	c := d.After
+	for _, value := range c.Identities() {
+		has[value] = true
+	}
+	for value := range had {
+		if has[value] {
+			continue
+		}
+		tx.changed(value)
+		if err := tx.exec("DELETE FROM identity WHERE value = $1 AND connection_id = $2", value, c.ID); err != nil {
+			return err
+		}
+	}
+	for _, claim := range []struct {
+		field    string
+		values   []string
+		identity func(string) string
+	}{
+		{"usernames", c.Usernames, tenant.SIPIdentity},
+		{"addresses", c.Addresses, tenant.AddressIdentity},
+		{"numbers", c.Numbers, tenant.NumberIdentity},
+	} {
+		for _, v := range claim.values {
+			value := claim.identity(v)
+			if had[value] {
+				continue
+			}
 			tx.changed(value)
 			err := tx.exec("INSERT INTO identity (value, account_id, connection_id) VALUES ($1, $2, $3)", value, c.AccountID, c.ID)
 			if isDuplicate(err, "value") {
-				return tenant.RefuseField(tenant.Duplicate, fmt.Sprintf("%s/%d", kind, i), "Another connection has it.")
+				return tenant.RefuseField(tenant.Duplicate, claim.field, "Another connection has "+v+" already.")
 			}
 			if err != nil {
 				return err
@@ -134,13 +170,14 @@ func (tx *Tx) claim(c *tenant.Connection) error {
 	return nil
 }
 
-func identityValue(kind, value string) string {
-	switch kind {
-	case "usernames":
-		return tenant.SIPIdentity(value)
-	case "addresses":
-		return tenant.AddressIdentity(value)
-	default:
-		return tenant.NumberIdentity(value)
+// removeConnection frees whatever identities the connection has: who removes it may
+// not have read them.
+func (tx *Tx) removeConnection(c *tenant.Connection) error {
+	tx.changed(c.ID)
+	if err := tx.exec("DELETE FROM connection WHERE id = $1", c.ID); err != nil {
+		return err
 	}
+	values, err := all(tx, scanText, "DELETE FROM identity WHERE connection_id = $1 RETURNING value", c.ID)
+	tx.ids = append(tx.ids, values...)
+	return err
 }

@@ -63,8 +63,22 @@ var reads = map[string]func(tx *store.Tx){
 	},
 	"AuditEntries": func(tx *store.Tx) { tx.AuditEntries("a", 1, 2) },
 
+	"Connection":      func(tx *store.Tx) { tx.Connection(rootID, "c", "id") },
+	"ConnectionByID":  func(tx *store.Tx) { tx.ConnectionByID("c") },
+	"ConnectionCount": func(tx *store.Tx) { tx.ConnectionCount("a") },
+	"ConnectionRows":  func(tx *store.Tx) { tx.ConnectionRows("a") },
+	"Connections":     func(tx *store.Tx) { tx.Connections(rootID) },
+	"Identity":        func(tx *store.Tx) { tx.Identity("tel:+15550100") },
+
+	"ChannelsInUse":       func(tx *store.Tx) { tx.ChannelsInUse("a") },
+	"ChannelsInUseOfPool": func(tx *store.Tx) { tx.ChannelsInUseOfPool("m") },
+	"LeasesOf":            func(tx *store.Tx) { tx.LeasesOf("a", "", 10) },
+	"LeasesOfCall":        func(tx *store.Tx) { tx.LeasesOfCall("call") },
+	"LeasesOfSwitch":      func(tx *store.Tx) { tx.LeasesOfSwitch("s", "", "", 10) },
+
 	// Those that write are called by everyChange.
 	"Apply": nil, "Agree": nil, "KeepAnswer": nil, "TakeAnswer": nil, "Prune": nil, "StartSession": nil, "EndSession": nil,
+	"AcquireLease": nil, "ExtendLease": nil, "ShortenLease": nil, "ReleaseLease": nil, "ReleaseCall": nil,
 }
 
 const rootID = "00000000-0000-7000-8000-000000000001"
@@ -121,6 +135,12 @@ func everyChange(tx *store.Tx) error {
 	if err := tx.Apply(removed); err != nil {
 		return err
 	}
+	if err := everyConnection(tx, *root); err != nil {
+		return err
+	}
+	if err := everyLease(tx); err != nil {
+		return err
+	}
 	if err := tx.StartSession(store.Session{Digest: "s", AccountID: rootID, UserID: rootID}); err != nil {
 		return err
 	}
@@ -139,6 +159,58 @@ func everyChange(tx *store.Tx) error {
 	return tx.EndSession("s")
 }
 
+// everyConnection leaves connection "c" on, with user name "alice".
+func everyConnection(tx *store.Tx, root tenant.Account) error {
+	operator := tenant.Actor{Operator: true}
+	kept := tenant.Connection{ID: "c", Name: "c", Kind: tenant.KindCredentials, Active: true, Usernames: []string{"alice"}, Numbers: []string{"+15550100"}}
+	created, err := tenant.NewConnection(operator, root, kept)
+	if err != nil {
+		return err
+	}
+	kept = *created.Connections[0].After
+	altered, err := tenant.AlterConnection(operator, root, kept, func(c *tenant.Connection) { c.Numbers = []string{"+15550101"} }, tx.Now())
+	if err != nil {
+		return err
+	}
+	removed, err := tenant.NewConnection(operator, root, tenant.Connection{ID: "d", Name: "d", Kind: tenant.KindAddress})
+	if err != nil {
+		return err
+	}
+	for _, change := range []tenant.Change{created, altered, removed, tenant.RemoveConnection(operator, *removed.Connections[0].After)} {
+		if err := tx.Apply(change); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// everyLease leaves a lease of call "call".
+func everyLease(tx *store.Tx) error {
+	later := tx.Now().Add(time.Hour)
+	for _, call := range []string{"call", "released", "given back"} {
+		l, _, err := tx.AcquireLease(store.Lease{
+			ID: call, AccountID: rootID, CallID: call, Direction: "outbound", Units: 1, Switch: "s", ExpiresAt: later,
+		}, 10)
+		if err == nil {
+			err = tx.ExtendLease(l, later.Add(time.Hour))
+		}
+		if err == nil {
+			err = tx.ShortenLease(l, later)
+		}
+		if err == nil && call == "given back" {
+			err = tx.ReleaseLease(l)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if _, _, err := tx.AcquireLease(store.Lease{ID: "again", AccountID: rootID, CallID: "call", Direction: "outbound", Units: 1, ExpiresAt: later}, 10); err != nil {
+		return err
+	}
+	_, err := tx.ReleaseCall("released")
+	return err
+}
+
 // mayScan are the statements that may read a whole table, and why.
 var mayScan = map[string]string{
 	"DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT": "reads as many as it may delete, in the order of the key",
@@ -149,6 +221,9 @@ var readsOwner = map[string]string{
 	"FROM account WHERE manager_id = $1 AND number > $2 ORDER BY number":           "what a directory has not seen",
 	"FROM organization_user WHERE account_id = $1 AND number > $2 ORDER BY number": "what a directory has not seen",
 	"FROM organization_group g WHERE g.account_id = $1 ORDER BY g.name":            "at most tenant.MaxGroups rows",
+	"FROM connection WHERE account_id = $1 ORDER BY name":                          "at most tenant.MaxConnections rows",
+	"SELECT COUNT(*) FROM connection WHERE account_id = $1":                        "at most tenant.MaxConnections rows",
+	"FROM connection c JOIN identity i ON i.connection_id = c.id":                  "all that is of them",
 	"FROM audit_entry WHERE account_id = $1":                                       "the first or last of the index",
 	"FROM audit_entry WHERE account_id = $2":                                       "the last of the index",
 	"DELETE FROM session WHERE account_id = $1":                                    "ends them all",
@@ -189,7 +264,7 @@ func TestPlans(t *testing.T) {
 		if len(plans) < 50 {
 			t.Errorf("only %d statements were looked at", len(plans))
 		}
-		big := []string{"account", "a", "organization_user", "u", "membership", "m", "api_key", "audit_entry", "answer", "session", "outbox"}
+		big := []string{"account", "a", "organization_user", "u", "membership", "m", "api_key", "audit_entry", "answer", "session", "outbox", "connection", "c", "identity", "i", "lease"}
 		for query, plan := range plans {
 			for step := range strings.SplitSeq(plan, "; ") {
 				table, scan := strings.CutPrefix(step, "SCAN ")

@@ -206,9 +206,10 @@ func Unblock(actor Actor, account Account, now time.Time) (Change, error) {
 	return alterAccount(actor, "account.unblocked", account, now, func(a *Account) { a.Blocked = false })
 }
 
-// Cancel ends an account for good and gives its channels back to the pool.
+// Cancel ends an account for good, gives its channels back to the pool and takes its
+// connections away, so that their usernames, addresses and numbers are free.
 // Cancelling twice is an empty change.
-func Cancel(actor Actor, account Account, now time.Time) (Change, error) {
+func Cancel(actor Actor, account Account, connections []Connection, now time.Time) (Change, error) {
 	if account.Cancelled {
 		return Change{}, nil
 	}
@@ -217,6 +218,9 @@ func Cancel(actor Actor, account Account, now time.Time) (Change, error) {
 		a.ChannelLimit = 0
 	})
 	change.EndSessions = true
+	for _, connection := range connections {
+		change.Connections = append(change.Connections, Diff[Connection]{Before: &connection})
+	}
 	return change, err
 }
 

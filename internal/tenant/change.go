@@ -70,13 +70,7 @@ func (c *Change) Fields() []FieldChange {
 		}
 	}
 	for _, d := range c.Connections {
-		of := compare(d.Before, d.After, (*Connection).fields)
-		if c.ResourceType != "connection" { // of the account's, by their names
-			for i := range of {
-				of[i].Field = "connections." + d.Before.Name + "." + of[i].Field
-			}
-		}
-		changes = append(changes, of...)
+		changes = append(changes, c.connectionFields(d)...)
 	}
 	for _, l := range c.LeftOff {
 		changes = append(changes, FieldChange{"connections." + l.Connection.Name + ".left_off", nil, strings.Join(l.Problems, "; ")})

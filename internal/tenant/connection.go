@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -33,9 +34,9 @@ type Connection struct {
 	Active bool
 	// Hold is why the operator keeps it off, "" for no reason.
 	Hold string
-	// Usernames are SIP usernames, Addresses IP addresses that calls come from,
-	// Numbers phone numbers in E.164 form. Each belongs to one connection of the
-	// whole installation.
+	// Usernames are SIP usernames in lower case, Addresses IP addresses that calls
+	// come from, Numbers phone numbers in E.164 form; all are sorted. Each belongs to
+	// one connection of the whole installation.
 	Usernames, Addresses, Numbers []string
 	CreatedAt, UpdatedAt          time.Time
 }
@@ -56,9 +57,16 @@ func (c *Connection) Identities() []string {
 	return all
 }
 
-// SIPIdentity, AddressIdentity and NumberIdentity are the forms in which the three
-// are looked up.
-func SIPIdentity(username string) string { return "sip:" + strings.ToLower(username) }
+// SIPIdentity is a SIP username as it is looked up: the case of its letters does
+// not count, and no other letter becomes one of them.
+func SIPIdentity(username string) string {
+	return "sip:" + strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, username)
+}
 
 // AddressIdentity is an IP address as it is looked up, in one spelling.
 func AddressIdentity(address string) string {
@@ -86,14 +94,58 @@ func (c *Connection) Problems() []string {
 	return problems
 }
 
-func (c *Connection) fields() []field {
-	return []field{
-		{"name", c.Name}, {"kind", c.Kind}, {"active", c.Active}, {"hold", c.Hold},
-		{"usernames", strings.Join(c.Usernames, ",")}, {"addresses", strings.Join(c.Addresses, ",")}, {"numbers", strings.Join(c.Numbers, ",")},
-	}
+// list is one of the three lists of a connection.
+type list struct {
+	name   string
+	values *[]string
 }
 
-// check refuses a connection that cannot be, and puts its lists in order.
+func (c *Connection) lists() []list {
+	return []list{{"usernames", &c.Usernames}, {"addresses", &c.Addresses}, {"numbers", &c.Numbers}}
+}
+
+func (c *Connection) fields() []field {
+	return []field{{"name", c.Name}, {"kind", c.Kind}, {"active", c.Active}, {"hold", c.Hold}}
+}
+
+// connectionFields says what changed of a connection: what came to a list, or went,
+// each for itself. In an entry about the account the connection's name leads, and
+// one that goes with the account is its name alone.
+func (c *Change) connectionFields(d Diff[Connection]) []FieldChange {
+	own := c.ResourceType == "connection"
+	if !own && d.After == nil {
+		return []FieldChange{{"connections", d.Before.Name, nil}}
+	}
+	changes := compare(d.Before, d.After, (*Connection).fields)
+	before, after := cmp.Or(d.Before, &Connection{}).lists(), cmp.Or(d.After, &Connection{}).lists()
+	for i := range before {
+		for _, gone := range without(*before[i].values, *after[i].values) {
+			changes = append(changes, FieldChange{before[i].name, gone, nil})
+		}
+		for _, come := range without(*after[i].values, *before[i].values) {
+			changes = append(changes, FieldChange{after[i].name, nil, come})
+		}
+	}
+	if !own {
+		for i := range changes {
+			changes[i].Field = "connections." + d.Before.Name + "." + changes[i].Field
+		}
+	}
+	return changes
+}
+
+// without is what a list has and another, which is sorted, does not.
+func without(list, other []string) (rest []string) {
+	for _, v := range list {
+		if _, found := slices.BinarySearch(other, v); !found {
+			rest = append(rest, v)
+		}
+	}
+	return rest
+}
+
+// check refuses a connection that cannot be, and puts its lists in order: its own
+// copies, for whoever gave them may give them again.
 func (c *Connection) check() error {
 	if err := CheckName("name", c.Name); err != nil {
 		return err
@@ -101,32 +153,40 @@ func (c *Connection) check() error {
 	if c.Kind != KindCredentials && c.Kind != KindAddress {
 		return RefuseField(NotEnumerated, "kind", "Must be credentials or address.")
 	}
-	if len(c.Hold) > MaxName || strings.ContainsFunc(c.Hold, isControl) {
-		return RefuseField(Invalid, "hold", fmt.Sprintf("A reason is one line of at most %d bytes.", MaxName))
+	if len(c.Hold) > MaxName {
+		return RefuseField(OutOfRange, "hold", fmt.Sprintf("A reason may have at most %d bytes.", MaxName))
 	}
-	if n := len(c.Usernames) + len(c.Addresses) + len(c.Numbers); n > MaxIdentities {
-		return RefuseField(OutOfRange, "usernames", fmt.Sprintf("A connection may have at most %d usernames, addresses and numbers.", MaxIdentities))
+	if strings.ContainsFunc(c.Hold, isControl) {
+		return RefuseField(Invalid, "hold", "A reason may not contain control characters.")
+	}
+	total := 0
+	for _, l := range c.lists() {
+		if total += len(*l.values); total > MaxIdentities {
+			return RefuseField(OutOfRange, l.name, fmt.Sprintf("A connection may have at most %d usernames, addresses and numbers together.", MaxIdentities))
+		}
+		*l.values = slices.Clone(*l.values)
 	}
 	for i, u := range c.Usernames {
 		if !isUsername(u) {
-			return RefuseField(Invalid, fmt.Sprintf("usernames/%d", i), "A SIP username has 1 to 64 characters out of A-Z, a-z, 0-9 and -_.!~*'()&=+$,;?/%.")
+			return RefuseField(Invalid, fmt.Sprintf("usernames/%d", i), "A SIP username has 1 to 64 characters out of A-Z, a-z, 0-9 and -_.!~*'()&=+$,;?/")
 		}
+		c.Usernames[i] = strings.ToLower(u)
 	}
 	for i, a := range c.Addresses {
 		address, err := netip.ParseAddr(a)
-		if err != nil || address.Zone() != "" || address.IsUnspecified() {
-			return RefuseField(Invalid, fmt.Sprintf("addresses/%d", i), "Must be an IP address.")
+		if address = address.Unmap(); err != nil || address.Zone() != "" || address.IsUnspecified() || address.IsMulticast() {
+			return RefuseField(Invalid, fmt.Sprintf("addresses/%d", i), "Must be the IP address of a host, without a port or a network.")
 		}
-		c.Addresses[i] = address.Unmap().String()
+		c.Addresses[i] = address.String()
 	}
 	for i, n := range c.Numbers {
 		if !IsE164(n) {
 			return RefuseField(BadNumber, fmt.Sprintf("numbers/%d", i), "Must be a phone number in E.164 form, such as +15550100.")
 		}
 	}
-	for _, list := range []*[]string{&c.Usernames, &c.Addresses, &c.Numbers} {
-		slices.Sort(*list)
-		*list = slices.Compact(*list)
+	for _, l := range c.lists() {
+		slices.Sort(*l.values)
+		*l.values = slices.Compact(*l.values)
 	}
 	return nil
 }
@@ -135,7 +195,7 @@ func (c *Connection) check() error {
 // escape.
 func isUsername(s string) bool {
 	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
-		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.!~*'()&=+$,;?/%", r)
+		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.!~*'()&=+$,;?/", r)
 	})
 }
 
@@ -148,39 +208,53 @@ func IsE164(s string) bool {
 	return !strings.ContainsFunc(s[1:], func(r rune) bool { return r < '0' || r > '9' })
 }
 
-// NewConnection is the Change that adds a connection. One with problems is switched
-// off.
-func NewConnection(actor Actor, connection Connection) (Change, error) {
+// obstacles are why one of an account's connections may not be on; none is nil.
+func (c *Connection) obstacles(account *Account) []string {
+	problems := c.Problems()
+	if account.Disabled {
+		problems = append(problems, "the account is disabled")
+	}
+	return problems
+}
+
+// NewConnection is the Change that adds a connection to an account. It is off while
+// it has problems, and while the account is disabled. A cancelled account is refused
+// with kind Conflict.
+func NewConnection(actor Actor, account Account, connection Connection) (Change, error) {
+	if account.Cancelled {
+		return Change{}, Refuse(Conflict, "The account is cancelled.")
+	}
+	connection.AccountID = account.ID
 	if err := connection.check(); err != nil {
 		return Change{}, err
 	}
-	connection.Active = connection.Active && connection.Problems() == nil
-	change := changeOf(actor, "connection.created", connection.AccountID, "connection", connection.ID)
+	connection.Active = connection.Active && connection.obstacles(&account) == nil
+	change := changeOf(actor, "connection.created", account.ID, "connection", connection.ID)
 	change.Connections = []Diff[Connection]{{After: &connection}}
 	return change, nil
 }
 
-// AlterConnection changes a connection. Switching one on that has problems is
-// refused with kind Conflict; one that gets them is switched off.
-func AlterConnection(actor Actor, before Connection, alter func(*Connection), now time.Time) (Change, error) {
+// AlterConnection changes a connection of an account. Switching one on that has
+// problems, or whose account is disabled, is refused with kind Conflict; one that
+// gets problems is switched off.
+func AlterConnection(actor Actor, account Account, before Connection, alter func(*Connection), now time.Time) (Change, error) {
 	after := before
-	after.Usernames, after.Addresses, after.Numbers = slices.Clone(before.Usernames), slices.Clone(before.Addresses), slices.Clone(before.Numbers)
 	alter(&after)
 	if err := after.check(); err != nil {
 		return Change{}, err
 	}
-	if problems := after.Problems(); problems != nil && after.Active {
+	if obstacles := after.obstacles(&account); obstacles != nil && after.Active {
 		if !before.Active {
-			return Change{}, Refuse(Conflict, "The connection cannot be switched on: "+strings.Join(problems, "; ")+".")
+			return Change{}, RefuseField(Conflict, "active", "The connection cannot be switched on: "+strings.Join(obstacles, "; ")+".")
 		}
 		after.Active = false
 	}
-	if len(compare(&before, &after, (*Connection).fields)) == 0 {
+	change := changeOf(actor, "connection.updated", before.AccountID, "connection", before.ID)
+	change.Connections = []Diff[Connection]{{Before: &before, After: &after}}
+	if len(change.Fields()) == 0 {
 		return Change{}, nil
 	}
 	after.UpdatedAt = later(before.UpdatedAt, now)
-	change := changeOf(actor, "connection.updated", before.AccountID, "connection", before.ID)
-	change.Connections = []Diff[Connection]{{Before: &before, After: &after}}
 	return change, nil
 }
 
@@ -202,28 +276,27 @@ type LeftOff struct {
 func (c *Change) switchOff(connections []Connection, now time.Time) {
 	for _, before := range connections {
 		if before.Active {
-			after := before
-			after.Active, after.UpdatedAt = false, later(before.UpdatedAt, now)
-			c.Connections = append(c.Connections, Diff[Connection]{Before: &before, After: &after})
+			c.switchTo(before, false, now)
 		}
 	}
 }
 
-// switchOn adds those that may be used, and says which may not.
-func (c *Change) switchOn(connections []Connection, now time.Time) []LeftOff {
-	var left []LeftOff
+// switchOn adds those that may be used, and notes which may not.
+func (c *Change) switchOn(connections []Connection, now time.Time) {
 	for _, before := range connections {
 		if before.Active {
 			continue
 		}
 		if problems := before.Problems(); problems != nil {
-			left = append(left, LeftOff{before, problems})
+			c.LeftOff = append(c.LeftOff, LeftOff{before, problems})
 			continue
 		}
-		after := before
-		after.Active, after.UpdatedAt = true, later(before.UpdatedAt, now)
-		c.Connections = append(c.Connections, Diff[Connection]{Before: &before, After: &after})
+		c.switchTo(before, true, now)
 	}
-	c.LeftOff = left
-	return left
+}
+
+func (c *Change) switchTo(before Connection, active bool, now time.Time) {
+	after := before
+	after.Active, after.UpdatedAt = active, later(before.UpdatedAt, now)
+	c.Connections = append(c.Connections, Diff[Connection]{Before: &before, After: &after})
 }
