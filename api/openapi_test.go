@@ -55,7 +55,7 @@ var shapes = map[string]shape{
 	"ErrorMeta":   of[api.ErrorMeta](),
 
 	"ManagedAccount":             of[api.ManagedAccount](always("api_key", "api_token")),
-	"ManagedAccountListItem":     of[api.ManagedAccount](without("balance", "api_key", "api_token")),
+	"ManagedAccountListItem":     of[api.ManagedAccount](without("balance", "api_key", "api_token", "connections_left_off")),
 	"AccountBalance":             of[api.AccountBalance](),
 	"Balance":                    of[api.Balance](),
 	"CreateManagedAccount":       of[api.CreateManagedAccount](),
@@ -71,8 +71,8 @@ var shapes = map[string]shape{
 	"AuditEvent":                 of[api.AuditEvent](),
 	"AuditChange":                of[api.AuditChange](),
 
-	"OperatorAccount":         of[api.OperatorAccount](),
-	"OperatorAccountListItem": of[api.OperatorAccount](without("api_key", "api_token")),
+	"OperatorAccount":         of[api.OperatorAccount](without("connections_left_off")),
+	"OperatorAccountListItem": of[api.OperatorAccount](without("api_key", "api_token", "connections_left_off")),
 	"ManagerSettings":         of[api.ManagerSettings](),
 	"CreateRootAccount":       of[api.CreateRootAccount](),
 	"UpdateCredit":            of[api.UpdateCredit](),
@@ -81,6 +81,10 @@ var shapes = map[string]shape{
 	"CreatedUser":             of[api.CreatedUser](),
 	"CreateGroup":             of[api.CreateGroup](),
 	"Group":                   of[api.Group](),
+	"CreateConnection":        of[api.CreateConnection](),
+	"UpdateConnection":        of[api.UpdateConnection](),
+	"Connection":              of[api.Connection](),
+	"ConnectionLeftOff":       of[api.ConnectionLeftOff](),
 
 	"CreateSession":  of[api.CreateSession](),
 	"Session":        of[api.Session](),
@@ -102,6 +106,8 @@ var shapes = map[string]shape{
 	"CreatedUserResponse":                of[api.Response[api.CreatedUser]](),
 	"GroupResponse":                      of[api.Response[api.Group]](),
 	"GroupListResponse":                  of[api.Response[[]api.Group]](),
+	"ConnectionResponse":                 of[api.Response[api.Connection]](),
+	"ConnectionListResponse":             of[api.Response[[]api.Connection]](),
 	"SessionResponse":                    of[api.Response[api.Session]](),
 	"CreatedSessionResponse":             of[api.Response[api.CreatedSession]](),
 }
@@ -111,7 +117,7 @@ var shapes = map[string]shape{
 var untyped = []string{}
 
 // extensions are the properties we add to the vendor's replies, for good.
-var extensions = []string{"request_id", "status", "status_reasons"}
+var extensions = []string{"connections_left_off", "request_id", "status", "status_reasons"}
 
 // unserved are the operations of vendor-shapes.json that we do not speak.
 var unserved = []string{"ExchangeOAuthToken", "GetWebhookDelivery", "ListWebhookDeliveries", "SendMessage"}

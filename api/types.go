@@ -89,14 +89,6 @@ type UpdateManagedAccount struct {
 	AllowCustomPricing *bool `json:"managed_account_allow_custom_pricing,omitempty"`
 }
 
-// ConnectionLeftOff is a connection that could not be switched on.
-type ConnectionLeftOff struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
-	// Problems say why.
-	Problems []string `json:"problems"`
-}
-
 // EnableManagedAccount is the optional body of the enable action.
 type EnableManagedAccount struct {
 	ReenableAllConnections *bool `json:"reenable_all_connections,omitempty"`

@@ -114,7 +114,8 @@ func (s *ManagedAccounts) Disable(ctx context.Context, id string) (*ManagedAccou
 }
 
 // Enable lets an account use services again (EnableManagedAccount), and with
-// reenableAllConnections switches on its connections too.
+// reenableAllConnections switches on its connections too; those that cannot be are in
+// ConnectionsLeftOff.
 func (s *ManagedAccounts) Enable(ctx context.Context, id string, reenableAllConnections bool) (*ManagedAccount, error) {
 	body := api.EnableManagedAccount{}
 	if reenableAllConnections {

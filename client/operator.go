@@ -127,6 +127,44 @@ func (o *Operator) RemoveMember(ctx context.Context, id, groupID, userID string)
 	return o.user(ctx, "remove member", "DELETE", id, pathID("/groups", groupID, pathID("/users", userID)))
 }
 
+func (o *Operator) connection(ctx context.Context, operation, method, id, connectionID string, body any) (*api.Connection, error) {
+	path := pathID("/accounts", id, pathID("/connections", connectionID))
+	return object[api.Connection](ctx, o.c, request{operation: operation, method: method, path: path, body: body})
+}
+
+// Connections are all connections of an account, by name
+// (OperatorListConnections).
+func (o *Operator) Connections(ctx context.Context, id string) ([]api.Connection, error) {
+	connections, err := object[[]api.Connection](ctx, o.c, request{operation: "list connections", method: "GET", path: pathID("/accounts", id, "/connections")})
+	if err != nil {
+		return nil, err
+	}
+	return *connections, nil
+}
+
+// CreateConnection adds a connection to an account. It is on, unless the body or a
+// problem says otherwise (OperatorCreateConnection).
+func (o *Operator) CreateConnection(ctx context.Context, id string, body api.CreateConnection) (*api.Connection, error) {
+	return object[api.Connection](ctx, o.c, request{operation: "create connection", method: "POST", path: pathID("/accounts", id, "/connections"), body: body})
+}
+
+// Connection is one connection of an account (OperatorRetrieveConnection).
+func (o *Operator) Connection(ctx context.Context, id, connectionID string) (*api.Connection, error) {
+	return o.connection(ctx, "retrieve connection", "GET", id, connectionID, nil)
+}
+
+// UpdateConnection changes a connection; what is nil stays
+// (OperatorUpdateConnection).
+func (o *Operator) UpdateConnection(ctx context.Context, id, connectionID string, body api.UpdateConnection) (*api.Connection, error) {
+	return o.connection(ctx, "update connection", "PATCH", id, connectionID, body)
+}
+
+// RemoveConnection takes a connection away and returns it as it was; its usernames,
+// addresses and numbers are free (OperatorRemoveConnection).
+func (o *Operator) RemoveConnection(ctx context.Context, id, connectionID string) (*api.Connection, error) {
+	return o.connection(ctx, "remove connection", "DELETE", id, connectionID, nil)
+}
+
 // AuditEvents is one page of an account's log (OperatorListAuditEvents).
 func (o *Operator) AuditEvents(ctx context.Context, id string, params AuditEventList) (*Page[api.AuditEvent], error) {
 	q := params.query()

@@ -61,25 +61,29 @@ var wellFormed = map[string]string{
 	"OperatorUpdateCredit":                   `{"balance":"1.00"}`,
 	"OperatorCreateUser":                     `{"email":"matrix@example.com"}`,
 	"OperatorCreateGroup":                    `{"name":"Matrix"}`,
+	"OperatorCreateConnection":               `{"name":"Matrix","kind":"credentials"}`,
+	"OperatorUpdateConnection":               `{"active":false}`,
 	"OperatorListAuditEvents":                `?account_id=00000000-0000-7000-8000-000000000002`,
 }
 
 // ownIDs are what stands for the parameters of a path, as the callers with
 // permission have it; otherIDs are as good, but of somebody else or another kind.
 var ownIDs = map[string]string{
-	"managed_accounts {id}": "00000000-0000-7000-8000-000000000011",
-	"organization {id}":     "00000000-0000-7000-8000-000000000021",
-	"operator {id}":         "00000000-0000-7000-8000-000000000002",
-	"operator {user_id}":    "00000000-0000-7000-8000-000000000021",
-	"operator {group_id}":   "00000000-0000-7000-8000-000000000202",
+	"managed_accounts {id}":    "00000000-0000-7000-8000-000000000011",
+	"organization {id}":        "00000000-0000-7000-8000-000000000021",
+	"operator {id}":            "00000000-0000-7000-8000-000000000002",
+	"operator {user_id}":       "00000000-0000-7000-8000-000000000021",
+	"operator {group_id}":      "00000000-0000-7000-8000-000000000202",
+	"operator {connection_id}": "00000000-0000-7000-8000-000000000411",
 }
 
 var otherIDs = map[string]string{
-	"managed_accounts {id}": "00000000-0000-7000-8000-000000000031",
-	"organization {id}":     "00000000-0000-7000-8000-000000000016",
-	"operator {id}":         "00000000-0000-7000-8000-000000000021",
-	"operator {user_id}":    "00000000-0000-7000-8000-000000000016",
-	"operator {group_id}":   "00000000-0000-7000-8000-000000000101",
+	"managed_accounts {id}":    "00000000-0000-7000-8000-000000000031",
+	"organization {id}":        "00000000-0000-7000-8000-000000000016",
+	"operator {id}":            "00000000-0000-7000-8000-000000000021",
+	"operator {user_id}":       "00000000-0000-7000-8000-000000000016",
+	"operator {group_id}":      "00000000-0000-7000-8000-000000000101",
+	"operator {connection_id}": "00000000-0000-7000-8000-000000000401",
 }
 
 var parameter = regexp.MustCompile(`\{\w+\}`)
