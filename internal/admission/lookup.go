@@ -105,17 +105,10 @@ var (
 	errCrowd  = tenant.Refuse(tenant.Unavailable, "Too much is asked about what is not known here.")
 )
 
-// ask reads from the database, unless it did not answer just now.
+// ask reads from the database.
 func (m *memory[V]) ask(ctx context.Context, id string) (*V, error) {
-	s := m.service
-	if !s.mayAsk() {
-		return nil, errAway
-	}
-	if err := s.turn(ctx); err != nil {
-		return nil, err
-	}
-	v, err := within(ctx, s.options.Wait, nil, func(ctx context.Context) (v *V, err error) {
-		defer func() { <-s.asking }()
+	var v *V
+	err := m.service.Gate(ctx, func(ctx context.Context) (err error) {
 		// The cache of what is nobody's is asked to read, too, so that it hears of what
 		// is announced meanwhile.
 		_, err = m.unknown.Load(id, func() (struct{}, error) {
@@ -131,10 +124,30 @@ func (m *memory[V]) ask(ctx context.Context, id string) (*V, error) {
 		if err == errFound {
 			err = nil
 		}
-		return v, err
+		return err
+	})
+	if err != nil {
+		return nil, err // the reading may go on writing to v
+	}
+	return v, nil
+}
+
+// Gate runs a reading of what a decision needs, unless the database did not answer
+// just now, and bounds how many there are at once and how long they take: else it
+// refuses with kind Unavailable, and the reading may go on.
+func (s *Service) Gate(ctx context.Context, read func(context.Context) error) error {
+	if !s.mayAsk() {
+		return errAway
+	}
+	if err := s.turn(ctx); err != nil {
+		return err
+	}
+	_, err := within(ctx, s.options.Wait, nil, func(ctx context.Context) (struct{}, error) {
+		defer func() { <-s.asking }()
+		return struct{}{}, read(ctx)
 	})
 	s.answered(err)
-	return v, err
+	return err
 }
 
 func (m *memory[V]) find(ctx context.Context, id string) (v *V, err error) {
