@@ -52,25 +52,25 @@ type Admission struct {
 	ConnectionID string        `json:"connection_id,omitempty"`
 	SIP          AdmissionSIP  `json:"sip"`
 	HTTP         AdmissionHTTP `json:"http"`
-	SMPPStatus   int           `json:"smpp_status"`
+	SMPPStatus   int64         `json:"smpp_status"`
 	// Lease is what the call holds.
 	Lease *AdmissionLease `json:"lease,omitempty"`
 	// Limit and InUse are outbound channels.
 	Limit *int64 `json:"limit,omitempty"`
 	InUse *int64 `json:"in_use,omitempty"`
 	// CacheSeconds is how long the answer may be kept: not at all.
-	CacheSeconds int `json:"cache_seconds"`
+	CacheSeconds int64 `json:"cache_seconds"`
 }
 
 // AdmissionSIP is what a switch answers to the call.
 type AdmissionSIP struct {
-	Code   int    `json:"code"`
+	Code   int64  `json:"code"`
 	Phrase string `json:"phrase"`
 }
 
 // AdmissionHTTP is what a gateway answers to the request.
 type AdmissionHTTP struct {
-	Status int     `json:"status"`
+	Status int64   `json:"status"`
 	Errors []Error `json:"errors"`
 }
 

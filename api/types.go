@@ -117,7 +117,9 @@ type AllocatableChannels struct {
 	// Allocatable is the size of the pool, in channels; 0 when the feature is off.
 	Allocatable int64 `json:"allocatable_global_outbound_channels"`
 	// Allocated is the sum of the accounts' limits, in channels.
-	Allocated          int64 `json:"total_global_channels_allocated"`
+	Allocated int64 `json:"total_global_channels_allocated"`
+	// InUse is an extension: the channels that calls of the accounts hold now.
+	InUse              int64 `json:"channels_in_use"`
 	AllowCustomPricing bool  `json:"managed_account_allow_custom_pricing"`
 }
 

@@ -157,3 +157,9 @@ func (b Balance) MarshalJSON() ([]byte, error) { return b.marshal(b.Balance) }
 func (s *Balances) Retrieve(ctx context.Context) (*Balance, error) {
 	return object[Balance](ctx, s.c, request{operation: "retrieve balance", method: "GET", path: "/balance"})
 }
+
+// ChannelUse is how many of its channels the calls of an account hold now
+// (GetChannelUse). It is an extension.
+func (s *ManagedAccounts) ChannelUse(ctx context.Context, id string) (*api.ChannelUse, error) {
+	return object[api.ChannelUse](ctx, s.c, request{operation: "show channel use", method: "GET", path: pathID(accountsPath, id, "/channel_use")})
+}

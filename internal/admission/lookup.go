@@ -3,8 +3,10 @@ package admission
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +39,22 @@ func DefaultFailure(kind string) Policy {
 		return LastKnown
 	}
 	return Closed
+}
+
+// ReadFailure reads the policies of kinds, as in "call=closed,api=open".
+func ReadFailure(text string) (map[string]Policy, error) {
+	failure := map[string]Policy{}
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		kind, policy, _ := strings.Cut(part, "=")
+		if !slices.Contains(Kinds, kind) || !slices.Contains(Policies, Policy(policy)) {
+			return nil, fmt.Errorf("%q is not one of %s with = and one of %v", part, strings.Join(Kinds, ", "), Policies)
+		}
+		failure[kind] = Policy(policy)
+	}
+	return failure, nil
 }
 
 // Policy is the one of a kind.

@@ -38,7 +38,7 @@ func TestReadTable(t *testing.T) {
 		"allowed: {http_status: 204}":                               "HTTP status 204",
 		"allowed: {sip_outbound: {code: 486}}":                      "SIP code",
 		"account_disabled: {detail: \"\\u00e9\"}":                   "ASCII",
-		"- a":                                                       "map",
+		"- a": "map",
 	} {
 		if _, err := admission.ReadTable([]byte(text)); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%s: %v, which does not name %q", text, err, part)

@@ -150,13 +150,13 @@ func (s *Server) updateChannelLimit(c *call) (any, error) {
 }
 
 func (s *Server) allocatableChannels(c *call) (any, error) {
-	manager, account, err := s.service.Channels(c.Context(), c.actor)
+	manager, account, inUse, err := s.service.Channels(c.Context(), c.actor)
 	if err != nil {
 		return nil, err
 	}
 	return api.Response[api.AllocatableChannels]{Data: api.AllocatableChannels{
 		RecordType: "allocatable_global_outbound_channels", Allocatable: manager.ChannelPool,
-		Allocated: manager.ChannelsAllocated, AllowCustomPricing: account.AllowCustomPricing,
+		Allocated: manager.ChannelsAllocated, InUse: inUse, AllowCustomPricing: account.AllowCustomPricing,
 	}}, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/internal/admission"
 	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
 )
@@ -26,6 +27,8 @@ const (
 )
 
 var admissionRoutes = []Route{
+	{"GetChannelUse", "GET " + retrievePrefix + "{id}/channel_use", "managed_accounts", (*Server).channelUse},
+	{"OperatorGetChannelUse", "GET " + operatorPrefix + "/accounts/{id}/channel_use", "operator", (*Server).operatorChannelUse},
 	{"CheckAdmission", "POST " + admissionPrefix + "/check", "admission", (*Server).checkAdmission},
 	{"CheckAdmissionByQuery", "GET " + admissionPrefix + "/check", "admission", (*Server).checkAdmission},
 	{"ReleaseLeases", "POST " + admissionPrefix + "/leases/{call_id}/release", "admission", (*Server).releaseLeases},
@@ -388,6 +391,23 @@ func (s *Server) serveForward(c *call, kind string) (any, error) {
 	return renderForward(c.Header.Get("X-Tenantry-Statuses") == "all", d, &reply), nil
 }
 
+func (s *Server) channelUse(c *call) (any, error) {
+	return useAnswer(c.id)(s.service.ChannelUse(c.Context(), c.actor, c.id))
+}
+
+func (s *Server) operatorChannelUse(c *call) (any, error) {
+	return useAnswer(c.id)(s.service.AnyChannelUse(c.Context(), c.id))
+}
+
+func useAnswer(id string) func(service.ChannelUse, error) (any, error) {
+	return func(use service.ChannelUse, err error) (any, error) {
+		if err != nil {
+			return nil, err
+		}
+		return api.Response[api.ChannelUse]{Data: api.ChannelUse{RecordType: "channel_use", AccountID: id, Limit: use.Limit, InUse: use.InUse}}, nil
+	}
+}
+
 func (s *Server) releaseLeases(c *call) (any, error) {
 	id := c.PathValue("call_id")
 	if err := admission.CheckName("call_id", id); err != nil {
@@ -445,7 +465,7 @@ func (s *Server) listLeases(c *call) (any, error) {
 	f.CallID, _ = q.text("call_id")
 	f.Switch, _ = q.text("switch")
 	after, _ := q.text("after")
-	size, _ := q.whole("page[size]", 1, mostPerPage)
+	size, _ := q.whole("limit", 1, 1000)
 	if err := q.done(); err != nil {
 		return nil, err
 	}

@@ -223,7 +223,7 @@ func TestLeases(t *testing.T) {
 		want                 string
 	}{
 		{"GET", "/leases?account_id=" + w.child.ID, "", nil, 200, `"call_id":"a/b@c"`},
-		{"GET", "/leases?account_id=" + w.child.ID + "&page[size]=1", "", nil, 200, `"more":true`},
+		{"GET", "/leases?account_id=" + w.child.ID + "&limit=1", "", nil, 200, `"more":true`},
 		{"GET", "/leases?switch=fs/1&after=2", "", nil, 200, `"call_id":"a/b@c"`},
 		{"GET", "/leases?call_id=2", "", nil, 200, `"more":false`},
 		{"GET", "/leases", "", nil, 400, "account_id"},

@@ -26,8 +26,8 @@ func renderJSON(direction string, d *admission.Decision, reply *admission.Reply)
 	answer := api.Admission{
 		RecordType: "admission", Decision: decisionOf(d), Reason: string(d.Reason), Degraded: d.Degraded,
 		AccountID: d.AccountID, ConnectionID: d.ConnectionID,
-		SIP:  api.AdmissionSIP{Code: sip.Code, Phrase: sip.Phrase},
-		HTTP: api.AdmissionHTTP{Status: reply.Status, Errors: []api.Error{}}, SMPPStatus: reply.SMPP,
+		SIP:  api.AdmissionSIP{Code: int64(sip.Code), Phrase: sip.Phrase},
+		HTTP: api.AdmissionHTTP{Status: int64(reply.Status), Errors: []api.Error{}}, SMPPStatus: int64(reply.SMPP),
 	}
 	if !d.Allowed() {
 		answer.HTTP.Errors = append(answer.HTTP.Errors, admissionError(reply))

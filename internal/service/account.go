@@ -317,19 +317,23 @@ func (s *Service) SetChannelLimit(ctx context.Context, actor tenant.Actor, id st
 	return &account.Account, nil
 }
 
-// Channels is the actor's pool, and the actor's account.
-func (s *Service) Channels(ctx context.Context, actor tenant.Actor) (manager *tenant.Manager, account *tenant.Account, err error) {
+// Channels is the actor's pool, the actor's account, and how many channels of the
+// pool are in use.
+func (s *Service) Channels(ctx context.Context, actor tenant.Actor) (manager *tenant.Manager, account *tenant.Account, inUse int64, err error) {
 	if err := MayManage(actor); err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	err = s.db.View(ctx, func(tx *store.Tx) error {
 		if account, err = tx.Account(actor.AccountID); err != nil {
 			return err
 		}
-		manager, err = tx.Manager(actor.AccountID)
+		if manager, err = tx.Manager(actor.AccountID); err != nil {
+			return err
+		}
+		inUse, err = tx.ChannelsInUseOfPool(actor.AccountID)
 		return err
 	})
-	return manager, account, err
+	return manager, account, inUse, err
 }
 
 // Balance is the money the actor's account spends: its own, or its manager's

@@ -118,8 +118,17 @@ func (s *Service) ChannelUse(ctx context.Context, actor tenant.Actor, id string)
 	if err := MayManage(actor); err != nil {
 		return use, err
 	}
+	return s.channelUse(ctx, id, func(tx *store.Tx) (*tenant.Account, error) { return tx.ManagedAccount(actor.AccountID, id) })
+}
+
+// AnyChannelUse is that of any account. The operator only.
+func (s *Service) AnyChannelUse(ctx context.Context, id string) (ChannelUse, error) {
+	return s.channelUse(ctx, id, func(tx *store.Tx) (*tenant.Account, error) { return s.anyAccount(tx, id) })
+}
+
+func (s *Service) channelUse(ctx context.Context, id string, find func(*store.Tx) (*tenant.Account, error)) (use ChannelUse, err error) {
 	err = s.db.View(ctx, func(tx *store.Tx) error {
-		account, err := tx.ManagedAccount(actor.AccountID, id)
+		account, err := find(tx)
 		if err != nil {
 			return err
 		}
