@@ -89,6 +89,12 @@ type UpdateManagedAccount struct {
 	AllowCustomPricing *bool `json:"managed_account_allow_custom_pricing,omitempty"`
 }
 
+// DisableManagedAccount is the body of the disable action, which is optional.
+type DisableManagedAccount struct {
+	// HangUpCalls is an extension: true asks the switches to end the calls that run.
+	HangUpCalls *bool `json:"hangup_calls,omitempty"`
+}
+
 // EnableManagedAccount is the optional body of the enable action.
 type EnableManagedAccount struct {
 	ReenableAllConnections *bool `json:"reenable_all_connections,omitempty"`

@@ -123,6 +123,13 @@ func (s *Server) updateAccount(c *call) (any, error) {
 }
 
 func (s *Server) disableAccount(c *call) (any, error) {
+	var body api.DisableManagedAccount
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	if is(body.HangUpCalls) {
+		return accountAnswer(s.service.DisableAndHangUp(c.Context(), c.actor, c.id))
+	}
 	return accountAnswer(s.service.DisableAccount(c.Context(), c.actor, c.id))
 }
 

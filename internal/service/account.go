@@ -269,12 +269,62 @@ func (s *Service) UpdateManagedAccount(ctx context.Context, actor tenant.Actor, 
 // and their sessions end with the same commit, and its connections are off.
 func (s *Service) DisableAccount(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
 	return s.alter(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
-		connections, err := tx.ConnectionRows(a.ID)
-		if err != nil {
-			return tenant.Change{}, err
-		}
-		return tenant.Disable(actor, a, connections, tx.Now())
+		return disable(tx, actor, a)
 	})
+}
+
+func disable(tx *store.Tx, actor tenant.Actor, a tenant.Account) (tenant.Change, error) {
+	connections, err := tx.ConnectionRows(a.ID)
+	if err != nil {
+		return tenant.Change{}, err
+	}
+	return tenant.Disable(actor, a, connections, tx.Now())
+}
+
+// hangUpChunk is how many calls one event names.
+const hangUpChunk = 1000
+
+// DisableAndHangUp is DisableAccount, and asks the switches in the same commit to end
+// the calls that run: in the lane of the account's leases, so that no call begins
+// unseen beside it. Asked for again it names those that run still.
+func (s *Service) DisableAndHangUp(ctx context.Context, actor tenant.Actor, id string) (account *Account, err error) {
+	if err := MayManage(actor); err != nil {
+		return nil, err
+	}
+	err = s.db.UpdateAll(ctx, []string{laneOf(actor), store.LeaseLane(id)}, func(tx *store.Tx) error {
+		row, err := tx.ManagedAccount(actor.AccountID, id)
+		if err != nil {
+			return err
+		}
+		change, err := disable(tx, actor, *row)
+		if err != nil {
+			return err
+		}
+		if err := tx.Apply(change); err != nil {
+			return err
+		}
+		if len(change.Accounts) > 0 {
+			row = change.Accounts[0].After
+		}
+		for after, more := "", true; more; {
+			leases, err := tx.LeasesOf(id, after, hangUpChunk)
+			if err != nil {
+				return err
+			}
+			var calls []string
+			for _, l := range leases {
+				calls = append(calls, l.CallID)
+				after = l.CallID
+			}
+			if err := tx.Apply(tenant.HangUp(actor, *row, calls)); err != nil {
+				return err
+			}
+			more = len(leases) == hangUpChunk
+		}
+		account, err = s.full(tx, row)
+		return err
+	})
+	return account, err
 }
 
 // EnableAccount lifts what DisableAccount did, never what the operator did. With

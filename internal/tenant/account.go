@@ -178,6 +178,14 @@ func Disable(actor Actor, account Account, connections []Connection, now time.Ti
 	return change, err
 }
 
+// HangUp asks the switches to end calls of an account that run. Whether they do is
+// theirs; no call is a Change that is empty.
+func HangUp(actor Actor, account Account, callIDs []string) Change {
+	change := changeOf(actor, "calls.terminate", account.ID, "managed_account", account.ID)
+	change.HangUp = callIDs
+	return change
+}
+
 // Enable lifts what Disable did and nothing else: an account that the operator
 // blocked stays blocked. Its connections stay off unless reenable; then those with
 // problems do, and are in LeftOff. Enabling twice is an empty change, but for the

@@ -27,13 +27,15 @@ type Change struct {
 	Connections []Diff[Connection]
 	// LeftOff are connections that were to be switched on, and could not be.
 	LeftOff []LeftOff
+	// HangUp are the calls that switches are asked to end, by their ids.
+	HangUp []string
 	// EndSessions ends every session of the account's users.
 	EndSessions bool
 }
 
 // Empty reports whether there is nothing to write.
 func (c *Change) Empty() bool {
-	return len(c.Accounts)+len(c.Managers)+len(c.Users)+len(c.Groups)+len(c.Keys)+len(c.Memberships)+len(c.Connections) == 0
+	return len(c.Accounts)+len(c.Managers)+len(c.Users)+len(c.Groups)+len(c.Keys)+len(c.Memberships)+len(c.Connections)+len(c.HangUp) == 0
 }
 
 // FieldChange is one field before and after, for the audit log. It never holds
@@ -74,6 +76,9 @@ func (c *Change) Fields() []FieldChange {
 	}
 	for _, l := range c.LeftOff {
 		changes = append(changes, FieldChange{"connections." + l.Connection.Name + ".left_off", nil, strings.Join(l.Problems, "; ")})
+	}
+	for _, id := range c.HangUp {
+		changes = append(changes, FieldChange{"call_id", nil, id})
 	}
 	return changes
 }
