@@ -67,6 +67,7 @@ type Server struct {
 	reasons   admission.Table
 	apart     bool                  // the admission API is answered by Admission alone
 	forwards  map[string]*operation // by the prefix of their paths
+	checks    map[string]*operation // by path
 	db        *store.DB
 	log       *slog.Logger
 	observer  Observer     // may be nil
@@ -128,7 +129,7 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 	}
 	now := db.Source().Now
 	server := &Server{
-		admission: o.Admission, reasons: o.Reasons, apart: o.AdmissionApart, forwards: map[string]*operation{},
+		admission: o.Admission, reasons: o.Reasons, apart: o.AdmissionApart, forwards: map[string]*operation{}, checks: map[string]*operation{},
 		service: s, auth: a, db: db, log: o.Logger, observer: o.Observer, tracer: o.Tracer, mux: http.NewServeMux(), maxBody: o.MaxBody,
 		keys:      newLimiter(now, o.Rate, o.Burst, "keys", db.Tell),
 		failures:  newLimiter(now, 5, 100, "failures", db.Tell),
@@ -158,6 +159,7 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 	}
 	for path, r := range checks {
 		o := server.operation(r)
+		server.checks[path] = o
 		server.mux.HandleFunc(path, func(w http.ResponseWriter, request *http.Request) { server.serve(o, w, request, "") })
 	}
 	for _, f := range forwards {
