@@ -45,9 +45,9 @@ var admissionRoutes = []Route{
 // they are not in the document, which knows one answer of an operation.
 var checks = map[string]Route{
 	admissionPrefix + "/check":      {"CheckAdmission", "", "admission", (*Server).checkAdmission},
-	admissionPrefix + "/check.txt":  {"CheckAdmissionText", "", "admission", checkRendered(renderText)},
-	admissionPrefix + "/check.form": {"CheckAdmissionForm", "", "admission", checkRendered(renderForm)},
-	admissionPrefix + "/check.xml":  {"CheckAdmissionXML", "", "admission", (*Server).checkFreeSWITCH},
+	admissionPrefix + "/check.txt":  {"CheckAdmission", "", "admission", checkRendered(renderText)},
+	admissionPrefix + "/check.form": {"CheckAdmission", "", "admission", checkRendered(renderForm)},
+	admissionPrefix + "/check.xml":  {"CheckAdmission", "", "admission", (*Server).checkFreeSWITCH},
 }
 
 // forwards are the questions of proxies about a request of somebody else's.

@@ -32,8 +32,6 @@ var problems = map[tenant.Kind]problem{
 	tenant.BadSort:         {422, api.CodeSortDirection, "Invalid sort direction"},
 	tenant.BadEmail:        {422, api.CodeInvalidEmail, "Invalid email address"},
 	tenant.BadNumber:       {422, api.CodePhoneNumber, "Invalid phone number"},
-	tenant.Moneyless:       {403, api.CodeInsufficientFunds, "Insufficient funds"},
-	tenant.NoChannel:       {403, api.CodeChannelLimit, "Channel limit exceeded"},
 	tenant.BadEncoding:     {422, api.CodeCharacterEncoding, "Character encoding error"},
 	tenant.Duplicate:       {422, api.CodeDuplicate, "Duplicate resource"},
 	tenant.KeyReused:       {422, api.CodeIdempotencyReuse, "Idempotency key reused"},

@@ -163,7 +163,7 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 		server.mux.HandleFunc(path, func(w http.ResponseWriter, request *http.Request) { server.serve(o, w, request, "") })
 	}
 	for _, f := range forwards {
-		server.forwards[f.prefix] = server.operation(Route{"ForwardAdmission", "", "forward", func(s *Server, c *call) (any, error) {
+		server.forwards[f.prefix] = server.operation(Route{"CheckAdmission", "", "forward", func(s *Server, c *call) (any, error) {
 			return s.serveForward(c, f.kind)
 		}})
 	}

@@ -25,10 +25,6 @@ const (
 	BadEmail
 	// BadNumber means a phone number that is not in E.164 form.
 	BadNumber
-	// Moneyless means that the account has no funds left.
-	Moneyless
-	// NoChannel means that all channels of the account are in use.
-	NoChannel
 	// BadEncoding means text that is not UTF-8, or that has a NUL in it.
 	BadEncoding
 	// BadJSON means a body that is not one JSON object.
