@@ -113,6 +113,16 @@ func (s *ManagedAccounts) Disable(ctx context.Context, id string) (*ManagedAccou
 	return object[ManagedAccount](ctx, s.c, request{operation: "disable managed account", method: "POST", path: pathID(accountsPath, id, "/actions/disable")})
 }
 
+// DisableAndHangUp is Disable, and has the calls that hold channels named in an event
+// calls.terminate, for switches to end them (DisableManagedAccount).
+// It is an extension.
+func (s *ManagedAccounts) DisableAndHangUp(ctx context.Context, id string) (*ManagedAccount, error) {
+	return object[ManagedAccount](ctx, s.c, request{
+		operation: "disable managed account", method: "POST", path: pathID(accountsPath, id, "/actions/disable"),
+		body: api.DisableManagedAccount{HangUpCalls: new(true)},
+	})
+}
+
 // Enable lets an account use services again (EnableManagedAccount), and with
 // reenableAllConnections switches on its connections too; those that cannot be are in
 // ConnectionsLeftOff.

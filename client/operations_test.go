@@ -149,6 +149,9 @@ func TestOperations(t *testing.T) {
 			t.Errorf("disabled to %v", got)
 		}
 	}
+	if got := account(c.ManagedAccounts.DisableAndHangUp(ctx, made.ID)); got.Status != "disabled" {
+		t.Errorf("disabled to %v", got)
+	}
 	for _, connections := range []bool{false, true} {
 		if got := account(c.ManagedAccounts.Enable(ctx, made.ID, connections)); got.Status != "enabled" {
 			t.Errorf("enabled to %v", got)
