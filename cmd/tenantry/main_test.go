@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/client"
 	"github.com/tenantry/tenantry/internal/app"
 )
@@ -26,6 +28,7 @@ import (
 // of testscript there are
 //
 //	exits CODE command...   the command ends with exactly this code
+//	acquire CALL...         channels are taken for calls of Larry's, on the switch fs1
 //	dev [flags...]          another fresh server takes the place of the first
 func TestMain(m *testing.M) {
 	// The race detector would sleep for a second at the end of each process.
@@ -59,6 +62,18 @@ func TestScripts(t *testing.T) {
 				}
 				if (got == want) == neg {
 					ts.Fatalf("the exit code is %d", got)
+				}
+			},
+			"acquire": func(ts *testscript.TestScript, neg bool, calls []string) {
+				operator := client.NewOperator(client.New(client.WithBaseURL(ts.Getenv("TENANTRY_OPERATOR_URL")), client.WithKey(ts.Getenv("TENANTRY_OPERATOR_TOKEN"))))
+				for _, call := range calls {
+					d, err := operator.CheckAdmission(context.Background(), api.AdmissionCheck{
+						Kind: "call", AccountID: ts.Getenv("LARRY"), CallID: call, Acquire: new(true), Switch: "fs1",
+					})
+					ts.Check(err)
+					if d.Lease == nil {
+						ts.Fatalf("%s: %s", call, d.Reason)
+					}
 				}
 			},
 			"dev": func(ts *testscript.TestScript, neg bool, args []string) {

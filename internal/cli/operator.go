@@ -35,6 +35,9 @@ type Operator struct {
 	CreateConnection CreateConnection `cmd:"" help:"Add a connection to an account."`
 	UpdateConnection UpdateConnection `cmd:"" help:"Change a connection, switch it on or off, or hold it."`
 	RemoveConnection RemoveConnection `cmd:"" help:"Take a connection away."`
+	Check            CheckAdmission   `cmd:"" help:"Ask whether an account may do something now, as a switch does."`
+	Leases           ListLeases       `cmd:"" help:"List the calls that hold channels."`
+	FreeLease        FreeLease        `cmd:"" help:"Give back the channels that a call holds."`
 	Audit            ListAuditEvents  `cmd:"" help:"Show the audit log of an account, newest first."`
 }
 
