@@ -43,6 +43,7 @@ const (
 	CodeDuplicate         = "10012" // D
 	CodeMediaType         = "10014" // D
 	CodeBadRequest        = "10015" // S
+	CodePhoneNumber       = "10016" // D
 	CodeSortDirection     = "10018" // D
 	CodeInvalidEmail      = "10019" // D
 	CodeConflict          = "10021" // S
@@ -52,6 +53,8 @@ const (
 	CodeCharacterEncoding = "10028" // D
 	CodeEnumeratedValue   = "10032" // D
 	CodeOutOfRange        = "10033" // D
+	CodeChannelLimit      = "10039" // D
 	CodeAccountInactive   = "20012" // D
 	CodeAccountBlocked    = "20013" // D
+	CodeInsufficientFunds = "20100" // D
 )

@@ -45,6 +45,9 @@ type ManagedAccount struct {
 	// StatusReasons is an extension: every cause that keeps the account from
 	// using services, most severe first; empty when it is enabled.
 	StatusReasons []string `json:"status_reasons"`
+	// ConnectionsLeftOff is an extension: the connections that the enable action was
+	// asked to switch on, and that stay off.
+	ConnectionsLeftOff []ConnectionLeftOff `json:"connections_left_off,omitempty"`
 }
 
 // AccountBalance is the balance inside an account. Amounts are decimal strings
@@ -86,6 +89,12 @@ type UpdateManagedAccount struct {
 	AllowCustomPricing *bool `json:"managed_account_allow_custom_pricing,omitempty"`
 }
 
+// DisableManagedAccount is the body of the disable action, which is optional.
+type DisableManagedAccount struct {
+	// HangUpCalls is an extension: true asks the switches to end the calls that run.
+	HangUpCalls *bool `json:"hangup_calls,omitempty"`
+}
+
 // EnableManagedAccount is the optional body of the enable action.
 type EnableManagedAccount struct {
 	ReenableAllConnections *bool `json:"reenable_all_connections,omitempty"`
@@ -114,7 +123,9 @@ type AllocatableChannels struct {
 	// Allocatable is the size of the pool, in channels; 0 when the feature is off.
 	Allocatable int64 `json:"allocatable_global_outbound_channels"`
 	// Allocated is the sum of the accounts' limits, in channels.
-	Allocated          int64 `json:"total_global_channels_allocated"`
+	Allocated int64 `json:"total_global_channels_allocated"`
+	// InUse is an extension: the channels that calls of the accounts hold now.
+	InUse              int64 `json:"channels_in_use"`
 	AllowCustomPricing bool  `json:"managed_account_allow_custom_pricing"`
 }
 

@@ -393,11 +393,11 @@ func (b *builder) accounts(ctx context.Context, n int) error {
 		made := *change.Accounts[0].After
 		switch rowStatus(i) {
 		case tenant.StatusDisabled:
-			change, err = tenant.Disable(owner, made, at)
+			change, err = tenant.Disable(owner, made, nil, at)
 		case tenant.StatusBlocked:
 			change, err = tenant.Block(builderActor, made, at)
 		case tenant.StatusCancelled:
-			change, err = tenant.Cancel(builderActor, made, at)
+			change, err = tenant.Cancel(builderActor, made, nil, at)
 		default:
 			return nil
 		}

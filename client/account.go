@@ -113,8 +113,19 @@ func (s *ManagedAccounts) Disable(ctx context.Context, id string) (*ManagedAccou
 	return object[ManagedAccount](ctx, s.c, request{operation: "disable managed account", method: "POST", path: pathID(accountsPath, id, "/actions/disable")})
 }
 
+// DisableAndHangUp is Disable, and has the calls that hold channels named in an event
+// calls.terminate, for switches to end them (DisableManagedAccount).
+// It is an extension.
+func (s *ManagedAccounts) DisableAndHangUp(ctx context.Context, id string) (*ManagedAccount, error) {
+	return object[ManagedAccount](ctx, s.c, request{
+		operation: "disable managed account", method: "POST", path: pathID(accountsPath, id, "/actions/disable"),
+		body: api.DisableManagedAccount{HangUpCalls: new(true)},
+	})
+}
+
 // Enable lets an account use services again (EnableManagedAccount), and with
-// reenableAllConnections switches on its connections too.
+// reenableAllConnections switches on its connections too; those that cannot be are in
+// ConnectionsLeftOff.
 func (s *ManagedAccounts) Enable(ctx context.Context, id string, reenableAllConnections bool) (*ManagedAccount, error) {
 	body := api.EnableManagedAccount{}
 	if reenableAllConnections {
@@ -155,4 +166,10 @@ func (b Balance) MarshalJSON() ([]byte, error) { return b.marshal(b.Balance) }
 // Retrieve is the balance (GetUserBalance).
 func (s *Balances) Retrieve(ctx context.Context) (*Balance, error) {
 	return object[Balance](ctx, s.c, request{operation: "retrieve balance", method: "GET", path: "/balance"})
+}
+
+// ChannelUse is how many of its channels the calls of an account hold now
+// (GetChannelUse). It is an extension.
+func (s *ManagedAccounts) ChannelUse(ctx context.Context, id string) (*api.ChannelUse, error) {
+	return object[api.ChannelUse](ctx, s.c, request{operation: "show channel use", method: "GET", path: pathID(accountsPath, id, "/channel_use")})
 }

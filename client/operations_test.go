@@ -152,6 +152,9 @@ func testOperations(t *testing.T, s *server) {
 			t.Errorf("disabled to %v", got)
 		}
 	}
+	if got := account(c.ManagedAccounts.DisableAndHangUp(ctx, made.ID)); got.Status != "disabled" {
+		t.Errorf("disabled to %v", got)
+	}
 	for _, connections := range []bool{false, true} {
 		if got := account(c.ManagedAccounts.Enable(ctx, made.ID, connections)); got.Status != "enabled" {
 			t.Errorf("enabled to %v", got)
@@ -302,6 +305,60 @@ func testOperatorOperations(t *testing.T, s *server) {
 	events := must[*client.Page[api.AuditEvent]](t)(o.AuditEvents(ctx, organization, client.AuditEventList{}))
 	if len(events.Data) < 4 {
 		t.Errorf("events %+v", events.Data)
+	}
+}
+
+func TestConnectionOperations(t *testing.T) {
+	t.Parallel()
+	eachServer(t, testConnectionOperations)
+}
+
+func testConnectionOperations(t *testing.T, s *server) {
+	o, ctx := s.operator(t), t.Context()
+	connection := must[*api.Connection](t)
+
+	office := connection(o.CreateConnection(ctx, company, api.CreateConnection{
+		Name: "Office", Kind: "credentials", Usernames: []string{"Company"}, Numbers: []string{"+12025550112"},
+	}))
+	if !office.Active || len(office.Usernames) != 1 || office.Usernames[0] != "company" || office.Addresses == nil {
+		t.Errorf("created %+v", office)
+	}
+	held := connection(o.CreateConnection(ctx, company, api.CreateConnection{Name: "Held", Kind: "address", Hold: new("unpaid")}))
+	if held.Active || len(held.Problems) != 2 {
+		t.Errorf("created %+v", held)
+	}
+	if got := connection(o.Connection(ctx, company, office.ID)); !reflect.DeepEqual(got, office) {
+		t.Errorf("retrieved %+v, created %+v", got, office)
+	}
+	if all := must[[]api.Connection](t)(o.Connections(ctx, company)); len(all) != 2 || all[0].ID != held.ID || all[1].ID != office.ID {
+		t.Errorf("listed %+v", all)
+	}
+	must[*client.ManagedAccount](t)(s.client(t).ManagedAccounts.Disable(ctx, company))
+	if got := connection(o.Connection(ctx, company, office.ID)); got.Active {
+		t.Errorf("on in a disabled account: %+v", got)
+	}
+	enabled := must[*client.ManagedAccount](t)(s.client(t).ManagedAccounts.Enable(ctx, company, true))
+	if left := enabled.ConnectionsLeftOff; len(left) != 1 || left[0].ID != held.ID || left[0].Name != "Held" || len(left[0].Problems) != 2 {
+		t.Errorf("left off are %+v", left)
+	}
+	got := connection(o.UpdateConnection(ctx, company, office.ID, api.UpdateConnection{Name: new("Head office"), Numbers: &[]string{}}))
+	if got.Name != "Head office" || len(got.Numbers) != 0 || len(got.Usernames) != 1 || !got.Active {
+		t.Errorf("updated to %+v", got)
+	}
+	_, err := o.UpdateConnection(ctx, company, held.ID, api.UpdateConnection{Active: new(true)})
+	if !isOnly(err, client.ErrConflict) {
+		t.Error(err)
+	}
+	_, err = o.CreateConnection(ctx, larry, api.CreateConnection{Name: "Office", Kind: "credentials", Usernames: []string{"company"}})
+	if e := refused(t, err); !isOnly(err, client.ErrUnprocessable) || e.Code() != api.CodeDuplicate || e.Operation != "create connection" {
+		t.Error(err)
+	}
+	if got := connection(o.RemoveConnection(ctx, company, office.ID)); got.ID != office.ID {
+		t.Errorf("removed %+v", got)
+	}
+	_, err = o.Connection(ctx, company, office.ID)
+	if !isOnly(err, client.ErrNotFound) {
+		t.Error(err)
 	}
 }
 
@@ -532,6 +589,12 @@ func TestWire(t *testing.T) {
 			_, err := o.SetCredit(ctx, "x", api.UpdateCredit{Balance: new("0.00")})
 			return err
 		}, wire{"PATCH", "/accounts/x", "", json, json, `{"balance":"0.00"}`}},
+		{"update connection", func(ctx context.Context) error {
+			_, err := o.UpdateConnection(ctx, "a/", "c/", api.UpdateConnection{Addresses: &[]string{}, Active: new(false), Hold: new("")})
+			return err
+		}, wire{"PATCH", "/accounts/a%2F/connections/c%2F", "", json, json, `{"addresses":[],"active":false,"hold":""}`}},
+		{"remove connection", func(ctx context.Context) error { _, err := o.RemoveConnection(ctx, "a", "c"); return err },
+			wire{"DELETE", "/accounts/a/connections/c", "", json, "", ""}},
 		{"add member", func(ctx context.Context) error { _, err := o.AddMember(ctx, "a/", "g/", "u/"); return err },
 			wire{"PUT", "/accounts/a%2F/groups/g%2F/users/u%2F", "", json, "", ""}},
 	}

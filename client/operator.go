@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"net/url"
+	"strconv"
 
 	"github.com/tenantry/tenantry/api"
 )
@@ -127,10 +129,91 @@ func (o *Operator) RemoveMember(ctx context.Context, id, groupID, userID string)
 	return o.user(ctx, "remove member", "DELETE", id, pathID("/groups", groupID, pathID("/users", userID)))
 }
 
+func (o *Operator) connection(ctx context.Context, operation, method, id, connectionID string, body any) (*api.Connection, error) {
+	path := pathID("/accounts", id, pathID("/connections", connectionID))
+	return object[api.Connection](ctx, o.c, request{operation: operation, method: method, path: path, body: body})
+}
+
+// Connections are all connections of an account, by name
+// (OperatorListConnections).
+func (o *Operator) Connections(ctx context.Context, id string) ([]api.Connection, error) {
+	connections, err := object[[]api.Connection](ctx, o.c, request{operation: "list connections", method: "GET", path: pathID("/accounts", id, "/connections")})
+	if err != nil {
+		return nil, err
+	}
+	return *connections, nil
+}
+
+// CreateConnection adds a connection to an account. It is on, unless the body or a
+// problem says otherwise (OperatorCreateConnection).
+func (o *Operator) CreateConnection(ctx context.Context, id string, body api.CreateConnection) (*api.Connection, error) {
+	return object[api.Connection](ctx, o.c, request{operation: "create connection", method: "POST", path: pathID("/accounts", id, "/connections"), body: body})
+}
+
+// Connection is one connection of an account (OperatorRetrieveConnection).
+func (o *Operator) Connection(ctx context.Context, id, connectionID string) (*api.Connection, error) {
+	return o.connection(ctx, "retrieve connection", "GET", id, connectionID, nil)
+}
+
+// UpdateConnection changes a connection; what is nil stays
+// (OperatorUpdateConnection).
+func (o *Operator) UpdateConnection(ctx context.Context, id, connectionID string, body api.UpdateConnection) (*api.Connection, error) {
+	return o.connection(ctx, "update connection", "PATCH", id, connectionID, body)
+}
+
+// RemoveConnection takes a connection away and returns it as it was; its usernames,
+// addresses and numbers are free (OperatorRemoveConnection).
+func (o *Operator) RemoveConnection(ctx context.Context, id, connectionID string) (*api.Connection, error) {
+	return o.connection(ctx, "remove connection", "DELETE", id, connectionID, nil)
+}
+
 // AuditEvents is one page of an account's log (OperatorListAuditEvents).
 func (o *Operator) AuditEvents(ctx context.Context, id string, params AuditEventList) (*Page[api.AuditEvent], error) {
 	q := params.query()
 	q.Set("account_id", id)
 	r := request{operation: "list audit events", method: "GET", path: "/audit_events", query: q}
 	return page[api.AuditEvent](ctx, o.c, r, params.PageNumber, params.PageSize)
+}
+
+// CheckAdmission asks for a decision as a switch does (OperatorCheckAdmission).
+func (o *Operator) CheckAdmission(ctx context.Context, body api.AdmissionCheck) (*api.Admission, error) {
+	return object[api.Admission](ctx, o.c, request{operation: "check admission", method: "POST", path: "/admission/check", body: body})
+}
+
+// ChannelUse is how many channels the calls of any account hold now
+// (OperatorGetChannelUse).
+func (o *Operator) ChannelUse(ctx context.Context, id string) (*api.ChannelUse, error) {
+	return object[api.ChannelUse](ctx, o.c, request{operation: "show channel use", method: "GET", path: pathID("/accounts", id, "/channel_use")})
+}
+
+// ReleaseLeases gives back what a call holds (OperatorReleaseLeases).
+func (o *Operator) ReleaseLeases(ctx context.Context, callID string) (*api.Released, error) {
+	return object[api.Released](ctx, o.c, request{operation: "release leases", method: "POST", path: pathID("/leases", callID, "/release")})
+}
+
+// LeaseList says which leases a list has: those of an account, of a call or of a
+// switch. Exactly one of the three is given.
+type LeaseList struct {
+	AccountID, CallID, Switch string
+	// After is a call id after which the list begins, Limit how many it has at most;
+	// "" and 0 choose nothing.
+	After string
+	Limit int64
+}
+
+// ListLeases lists what calls hold (OperatorListLeases).
+func (o *Operator) ListLeases(ctx context.Context, params LeaseList) (*api.LeaseList, error) {
+	q := url.Values{}
+	set(q, "account_id", params.AccountID)
+	set(q, "call_id", params.CallID)
+	set(q, "switch", params.Switch)
+	set(q, "after", params.After)
+	if params.Limit > 0 {
+		q.Set("limit", strconv.FormatInt(params.Limit, 10))
+	}
+	list, err := call[api.LeaseList](ctx, o.c, request{operation: "list leases", method: "GET", path: "/leases", query: q})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
 }

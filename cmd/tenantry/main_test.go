@@ -21,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/client"
 	"github.com/tenantry/tenantry/internal/app"
 	"github.com/tenantry/tenantry/internal/dbtest"
@@ -33,6 +34,7 @@ import (
 // is this program, and besides the usual commands of testscript there are
 //
 //	exits CODE command...   the command ends with exactly this code
+//	acquire CALL...         channels are taken for calls of Larry's, on the switch fs1
 //	dev [flags...]          another fresh server takes the place of the first
 //	sql STATEMENT           changes the database POSTGRES
 func TestMain(m *testing.M) {
@@ -100,6 +102,18 @@ func runScripts(t *testing.T, p testscript.Params, environment []string, start s
 			}
 			if (got == want) == neg {
 				ts.Fatalf("the exit code is %d", got)
+			}
+		},
+		"acquire": func(ts *testscript.TestScript, neg bool, calls []string) {
+			operator := client.NewOperator(client.New(client.WithBaseURL(ts.Getenv("TENANTRY_OPERATOR_URL")), client.WithKey(ts.Getenv("TENANTRY_OPERATOR_TOKEN"))))
+			for _, call := range calls {
+				d, err := operator.CheckAdmission(t.Context(), api.AdmissionCheck{
+					Kind: "call", AccountID: ts.Getenv("LARRY"), CallID: call, Acquire: new(true), Switch: "fs1",
+				})
+				ts.Check(err)
+				if d.Lease == nil {
+					ts.Fatalf("%s: %s", call, d.Reason)
+				}
 			}
 		},
 		"dev": func(ts *testscript.TestScript, neg bool, args []string) {

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/tenantry/tenantry/internal/admission"
 	"github.com/tenantry/tenantry/internal/auth"
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/httpapi"
@@ -37,8 +38,13 @@ type App struct {
 	Sealer  *auth.Sealer
 	Service *service.Service
 	Handler http.Handler
-	// OperatorToken is the secret of the operator API.
-	OperatorToken string
+	// OperatorToken is the secret of the operator API, AdmissionToken that of switches.
+	OperatorToken, AdmissionToken string
+
+	// switches answers the admission API on its own listener; both are nil when
+	// Handler does.
+	switches         http.Handler
+	switchesListener net.Listener
 
 	log     *slog.Logger
 	metrics *metrics       // nil when nobody is to see them
@@ -90,7 +96,8 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 		}
 	}
 	// A node that is told everything keeps nothing of its own.
-	if c.Database == "" || c.MasterKey == "" || c.OperatorToken == "" {
+	keeps := c.Database == "" || c.MasterKey == "" || c.OperatorToken == ""
+	if keeps {
 		if err := os.MkdirAll(c.Data, 0o700); err != nil {
 			return nil, fmt.Errorf("make the data folder: %w", err)
 		}
@@ -116,12 +123,14 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 	if err := a.checkMasterKey(ctx); err != nil {
 		return nil, err
 	}
-	if a.OperatorToken = c.OperatorToken; a.OperatorToken == "" {
-		token, err := auth.LoadSecret(filepath.Join(c.Data, "operator.token"), 32, parts.Source)
-		if err != nil {
-			return nil, fmt.Errorf("operator token: %w", err)
+	if a.OperatorToken, err = a.token(c.OperatorToken, "operator", parts.Source); err != nil {
+		return nil, err
+	}
+	// Without a folder and a token of theirs, switches show the operator's.
+	if keeps || c.AdmissionToken != "" {
+		if a.AdmissionToken, err = a.token(c.AdmissionToken, "admission", parts.Source); err != nil {
+			return nil, err
 		}
-		a.OperatorToken = base64.StdEncoding.EncodeToString(token)
 	}
 	a.Service = service.New(a.DB, a.Sealer, auth.NewPasswords(c.PasswordMinLength), service.Options{
 		DefaultChannels: c.DefaultChannels, Currency: c.Currency, KeepAnswers: c.KeepAnswers,
@@ -136,12 +145,65 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 	if a.metrics != nil {
 		options.Observer = a.metrics
 	}
-	a.Handler = httpapi.New(a.DB, a.Service, auth.NewAuthenticator(a.DB, a.Sealer, a.OperatorToken), options)
+	if err := a.admission(&options); err != nil {
+		return nil, err
+	}
+	authenticator := auth.NewAuthenticator(a.DB, a.Sealer, a.OperatorToken)
+	if a.AdmissionToken != "" {
+		authenticator.AdmitSwitches(a.AdmissionToken)
+	}
+	server := httpapi.New(a.DB, a.Service, authenticator, options)
+	a.Handler = server
+	if options.AdmissionApart {
+		a.switches = server.Admission()
+		if a.switchesListener, err = net.Listen("tcp", c.AdmissionListen); err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", c.AdmissionListen, err)
+		}
+	}
 	if a.metrics != nil {
 		a.metrics.watch(a.DB)
 		a.Handler = promhttp.InstrumentHandlerInFlight(a.metrics.inFlight, a.Handler)
 	}
 	return a, nil
+}
+
+// token is the one that was given, or the one in the data folder.
+func (a *App) token(given, name string, source *tenant.Source) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	token, err := auth.LoadSecret(filepath.Join(a.Config.Data, name+".token"), 32, source)
+	if err != nil {
+		return "", fmt.Errorf("%s token: %w", name, err)
+	}
+	return base64.StdEncoding.EncodeToString(token), nil
+}
+
+// admission sets what decides, and how that is put.
+func (a *App) admission(options *httpapi.Options) error {
+	c := &a.Config
+	failure, err := admission.ReadFailure(c.AdmissionFailure)
+	if err != nil {
+		return fmt.Errorf("admission-failure: %w", err)
+	}
+	if c.AdmissionReasons != "" {
+		text, err := os.ReadFile(c.AdmissionReasons)
+		if err != nil {
+			return fmt.Errorf("admission-reasons: %w", err)
+		}
+		if options.Reasons, err = admission.ReadTable(text); err != nil {
+			return fmt.Errorf("admission-reasons: %s: %w", c.AdmissionReasons, err)
+		}
+	}
+	var pace func(string) bool
+	if c.AdmissionCallRate > 0 {
+		pace = httpapi.CallPace(a.DB, c.AdmissionCallRate)
+	}
+	options.Admission = admission.New(a.DB, admission.Options{
+		LeaseLife: c.LeaseLife, Grace: c.LeaseGrace, Failure: failure, MaxAge: c.AdmissionMaxAge, Pace: pace,
+	})
+	options.AdmissionApart = c.AdmissionListen != ""
+	return nil
 }
 
 // masterKey is the one that was given, or the file's. A file is made only for a
@@ -192,6 +254,9 @@ func (a *App) Close() error {
 	if a.metrics != nil {
 		a.metrics.listener.Close()
 	}
+	if a.switchesListener != nil {
+		a.switchesListener.Close()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.Config.DrainTime)
 	defer cancel()
 	a.stopTraces(ctx)
@@ -214,27 +279,20 @@ func (a *App) stopTraces(ctx context.Context) {
 // Serve answers on the listener until ctx ends, then lets the requests under way
 // finish and the last traces go, for as long as Config.DrainTime. The listener is
 // closed.
-func (a *App) Serve(ctx context.Context, listener net.Listener) error {
+func (a *App) Serve(ctx context.Context, listener net.Listener) (err error) {
 	if os.Getenv("GOGC") == "" {
 		// Most of what lives is a few MiB of caches: collecting half as often costs
 		// little memory and gives each request some 4 % of processor back.
 		debug.SetGCPercent(200)
 	}
-	server := &http.Server{
-		Handler:           a.Handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		// No ReadTimeout or WriteTimeout: they would go on while an answer is made and
-		// end a long one. httpapi sets deadlines for bodies and for answers.
-		IdleTimeout:    2 * time.Minute,
-		MaxHeaderBytes: 64 << 10,
-		ErrorLog:       slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-	}
+	server := a.server(a.Handler)
+	var config *tls.Config
 	if a.Config.TLSCert != "" {
 		certificate, err := tls.LoadX509KeyPair(a.Config.TLSCert, a.Config.TLSKey)
 		if err != nil {
 			return fmt.Errorf("certificate: %w", err)
 		}
-		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
+		config = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	}
 	background, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -243,10 +301,24 @@ func (a *App) Serve(ctx context.Context, listener net.Listener) error {
 	if a.metrics != nil {
 		defer a.metrics.serve(a.log).Close()
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	failed := make(chan error, 2)
+	serve := func(s *http.Server, l net.Listener) {
+		if config != nil {
+			l = tls.NewListener(l, config)
+		}
+		go func() { failed <- s.Serve(l) }()
+	}
+	serve(server, listener)
+	servers := []*http.Server{server}
+	if a.switches != nil {
+		servers = append(servers, a.server(a.switches))
+		serve(servers[1], a.switchesListener)
+	}
 	select {
 	case err := <-failed:
+		for _, s := range servers {
+			s.Close()
+		}
 		return err
 	case <-ctx.Done():
 	}
@@ -254,11 +326,44 @@ func (a *App) Serve(ctx context.Context, listener net.Listener) error {
 	drain, cancel := context.WithTimeout(context.Background(), a.Config.DrainTime)
 	defer cancel()
 	defer a.stopTraces(drain)
-	if err := server.Shutdown(drain); err != nil {
-		server.Close()
+	// Each stops listening at once.
+	ended := make(chan error, len(servers))
+	for _, s := range servers {
+		go func() { ended <- s.Shutdown(drain) }()
+	}
+	for range servers {
+		if e := <-ended; e != nil {
+			err = e
+		}
+	}
+	if err != nil {
+		for _, s := range servers {
+			s.Close()
+		}
 		return fmt.Errorf("some requests did not finish in %s: %w", a.Config.DrainTime, err)
 	}
 	return nil
+}
+
+// server is one with our limits.
+func (a *App) server(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		// No ReadTimeout or WriteTimeout: they would go on while an answer is made and
+		// end a long one. httpapi sets deadlines for bodies and for answers.
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// AdmissionURL is where the admission API is, when it has a listener of its own, else "".
+func (a *App) AdmissionURL() string {
+	if a.switchesListener == nil {
+		return ""
+	}
+	return baseURL(a.Config, a.switchesListener) + "/admission/v1"
 }
 
 // NewLogger logs to w as the configuration says.

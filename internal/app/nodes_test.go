@@ -534,9 +534,31 @@ func TestIdempotencyKeyOnNodes(t *testing.T) {
 // once.
 func TestRetriesOnNodes(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, dbtest.Postgres(t), 3)
+	database := dbtest.Postgres(t)
+	nodes := startNodes(t, database, 3)
 	key := nodes[0].manager(t, "retry@example.com", 100).APIKey
 	other := nodes[0].manager(t, "other@example.com", 1000).APIKey
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	// begun waits until so many tries of a create are known to all nodes, or it is done.
+	begun := func(name string, tries int) {
+		for until := time.Now().Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+			known := 0
+			if err := conn.QueryRow(t.Context(), `SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted
+				AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&known); err != nil {
+				t.Fatal(err)
+			}
+			if known >= tries || nodes[0].named(t, key, name) > 0 {
+				return
+			}
+			if time.Now().After(until) {
+				t.Fatalf("%s: %d of %d tries are known", name, known, tries)
+			}
+		}
+	}
 	const first, second = "X-Stainless-Retry-Count: 1", "X-Stainless-Retry-Count: 2"
 
 	t.Run("answer lost", func(t *testing.T) {
@@ -561,7 +583,7 @@ func TestRetriesOnNodes(t *testing.T) {
 			if p == nil {
 				return
 			}
-			nodes[0].child(t, other, "Later") // and what came after it is done
+			begun(name, 1)
 			p.tcp.Close()
 			again, third := nodes[1].post(t, key, quoted(name), first), nodes[2].post(t, key, quoted(name), second)
 			if !again.is(third) {
@@ -627,7 +649,7 @@ func TestRetriesOnNodes(t *testing.T) {
 				if p == nil {
 					return
 				}
-				nodes[i].child(t, other, "Later")
+				begun(name, i+1)
 				p.tcp.Close()
 			}
 			if made := nodes[2].post(t, key, body, second); made.StatusCode != 200 {
@@ -650,7 +672,7 @@ func TestRetriesOnNodes(t *testing.T) {
 				if p == nil {
 					return
 				}
-				nodes[i].child(t, other, "Later")
+				begun(name, i+1)
 				tries = append(tries, p)
 			}
 			answers := [3]created{}

@@ -41,9 +41,10 @@ type SeedAccount struct {
 		// ChannelPool is a number of channels.
 		ChannelPool int64 `yaml:"channel_pool"`
 	} `yaml:"manager"`
-	ManagedAccounts []SeedAccount `yaml:"managed_accounts"`
-	Groups          []SeedGroup   `yaml:"groups"`
-	Users           []SeedUser    `yaml:"users"`
+	ManagedAccounts []SeedAccount    `yaml:"managed_accounts"`
+	Groups          []SeedGroup      `yaml:"groups"`
+	Users           []SeedUser       `yaml:"users"`
+	Connections     []SeedConnection `yaml:"connections"`
 }
 
 // SeedGroup is one group of a seed file.
@@ -62,6 +63,20 @@ type SeedUser struct {
 	UserStatus  string   `yaml:"user_status"`
 	BypassesSSO bool     `yaml:"organization_user_bypasses_sso"`
 	Groups      []string `yaml:"groups"`
+}
+
+// SeedConnection is one connection of a seed file.
+type SeedConnection struct {
+	ID   string `yaml:"id"`
+	Name string `yaml:"name"`
+	// Kind is credentials or address.
+	Kind      string   `yaml:"kind"`
+	Usernames []string `yaml:"usernames"`
+	Addresses []string `yaml:"addresses"`
+	Numbers   []string `yaml:"numbers"`
+	// Active is true when it is not given.
+	Active *bool  `yaml:"active"`
+	Hold   string `yaml:"hold"`
 }
 
 // ParseSeed reads a seed file and refuses a name that it does not know.
@@ -139,6 +154,11 @@ func (a *App) loadAccount(ctx context.Context, manager *tenant.Actor, seed *Seed
 			return fmt.Errorf("%s.users[%d]: %w", place, i, err)
 		}
 	}
+	for i, c := range seed.Connections {
+		if err := a.loadConnection(ctx, operator, account.ID, c); err != nil {
+			return fmt.Errorf("%s.connections[%d]: %w", place, i, err)
+		}
+	}
 	if seed.Manager != nil {
 		if _, err := a.Service.ApproveManager(ctx, operator, account.ID, &seed.Manager.ChannelPool); err != nil {
 			return fail(err)
@@ -197,5 +217,17 @@ func (a *App) loadUser(ctx context.Context, operator tenant.Actor, accountID str
 		in.GroupIDs = append(in.GroupIDs, id)
 	}
 	_, err := a.Service.CreateUser(ctx, operator, accountID, in, service.Once{Request: "seed"}, func(*service.User, string) ([]byte, error) { return nil, nil })
+	return err
+}
+
+func (a *App) loadConnection(ctx context.Context, operator tenant.Actor, accountID string, c SeedConnection) error {
+	if err := checkSeedID(c.ID); err != nil {
+		return err
+	}
+	in := tenant.Connection{
+		ID: c.ID, Name: c.Name, Kind: c.Kind, Active: c.Active == nil || *c.Active, Hold: c.Hold,
+		Usernames: c.Usernames, Addresses: c.Addresses, Numbers: c.Numbers,
+	}
+	_, err := a.Service.CreateConnection(ctx, operator, accountID, in, service.Once{Request: "seed"}, func(*tenant.Connection) ([]byte, error) { return nil, nil })
 	return err
 }

@@ -45,6 +45,9 @@ func (s *ServeCommand) Run() error {
 		return fmt.Errorf("listen on %s: %w", s.Listen, err)
 	}
 	about := []any{"url", baseURL(s.Config, listener) + "/v2", "operator", baseURL(s.Config, listener) + "/operator/v1", "data", s.Data}
+	if url := a.AdmissionURL(); url != "" {
+		about = append(about, "admission", url)
+	}
 	if url := a.MetricsURL(); url != "" {
 		about = append(about, "metrics", url)
 	}

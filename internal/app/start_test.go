@@ -96,6 +96,8 @@ func TestRefusedStart(t *testing.T) {
 		"accounts[0].users[0]: id must be a UUID":  "accounts: [{business_name: A, email: a@example.com, users: [{id: x, email: u@example.com}]}]",
 		"accounts[0].groups[0]: id must be a UUID": "accounts: [{business_name: A, email: a@example.com, groups: [{id: x, name: G}]}]",
 		"field chanel_pool not found":              "accounts: [{business_name: A, email: a@example.com, manager: {chanel_pool: 1}}]",
+		"accounts[0].connections[0]: id must be":   "accounts: [{business_name: A, email: a@example.com, connections: [{id: x, name: C, kind: address}]}]",
+		"connections[1]: write the connection: ":   "accounts: [{business_name: A, email: a@example.com, connections: [{name: C, kind: address}, {name: C, kind: address}]}]",
 		"managed_accounts needs manager":           "accounts: [{business_name: A, email: a@example.com, managed_accounts: [{business_name: B}]}]",
 	} {
 		if err := open(t, t.TempDir(), nil, seed); err == nil || !strings.Contains(err.Error(), want) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"strings"
+	"time"
 
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -23,6 +24,7 @@ type Authenticator struct {
 	db       *store.DB
 	sealer   *Sealer
 	operator string
+	switches string
 	keys     *store.Cache[*tenant.Key]
 	accounts *store.Cache[*account]
 	users    *store.Cache[*user]
@@ -63,63 +65,116 @@ func (a *Authenticator) Operator(authorization string) (tenant.Actor, error) {
 	return tenant.Actor{Operator: true, CredentialID: "operator"}, nil
 }
 
+// AdmitSwitches lets whoever holds the token ask for decisions, beside the operator.
+// It is called before anybody asks.
+func (a *Authenticator) AdmitSwitches(token string) { a.switches = token }
+
+// Switch refuses, with kind Unauthenticated, a token that is neither a switch's nor
+// the operator's.
+func (a *Authenticator) Switch(token string) error {
+	// Compared as it is: a digest would cost more than the decision.
+	if a.switches != "" && subtle.ConstantTimeCompare([]byte(token), []byte(a.switches)) == 1 {
+		return nil
+	}
+	if a.operator != "" && token != "" && subtle.ConstantTimeCompare([]byte(a.sealer.Digest(token)), []byte(a.operator)) == 1 {
+		return nil
+	}
+	return unauthenticated()
+}
+
+// Reading is how Holder asks the database for what is not in memory.
+type Reading struct {
+	// Gate runs the reading, or refuses it.
+	Gate func(ctx context.Context, read func(context.Context) error) error
+	// Age is how old that may be which is taken when the database cannot be reached.
+	Age time.Duration
+}
+
 // Actor is who holds the credentials. It refuses with kind Unauthenticated for
 // anything unknown, and with Inactive or Blocked for an account, or a user, that
 // may not use services now.
 func (a *Authenticator) Actor(ctx context.Context, c Credentials) (tenant.Actor, error) {
+	key, own, managing, err := a.owner(ctx, c, Reading{})
+	if err != nil {
+		return tenant.Actor{}, err
+	}
+	// What stops the account is said before what stops the user.
+	if err := own.Admit(managing); err != nil {
+		return tenant.Actor{}, err
+	}
+	actor, err := a.actor(ctx, key, own, Reading{})
+	if err != nil {
+		return tenant.Actor{}, err
+	}
+	return actor, nil
+}
+
+// Holder is who holds the credentials, whatever the account's standing is: of that
+// others judge. A user who may not act comes with the refusal that Actor has.
+func (a *Authenticator) Holder(ctx context.Context, c Credentials, r Reading) (tenant.Actor, error) {
+	key, own, _, err := a.owner(ctx, c, r)
+	if err != nil {
+		return tenant.Actor{}, err
+	}
+	return a.actor(ctx, key, own, r)
+}
+
+// owner is the account that the credentials are of, and its manager's, which is nil
+// for a root account.
+func (a *Authenticator) owner(ctx context.Context, c Credentials, r Reading) (*tenant.Key, *account, *tenant.Account, error) {
+	fail := func(err error) (*tenant.Key, *account, *tenant.Account, error) { return nil, nil, nil, err }
 	secret, kind := c.Token, tenant.KeyV1
 	if c.Authorization != "" {
 		var ok bool
 		if secret, ok = Bearer(c.Authorization); ok {
 			kind = tenant.KeyV2
 		} else if secret, ok = cutScheme(c.Authorization, "Token"); !ok {
-			return tenant.Actor{}, unauthenticated()
+			return fail(unauthenticated())
 		}
 	}
 	if secret == "" {
-		return tenant.Actor{}, unauthenticated()
+		return fail(unauthenticated())
 	}
 	digest := a.sealer.Digest(secret)
-	key, err := a.key(ctx, digest)
+	key, err := a.key(ctx, digest, r)
 	if err != nil {
-		return tenant.Actor{}, err
+		return fail(err)
 	}
 	if key.Kind != kind || subtle.ConstantTimeCompare([]byte(key.Digest), []byte(digest)) != 1 {
-		return tenant.Actor{}, unauthenticated()
+		return fail(unauthenticated())
 	}
-	own, err := a.account(ctx, key.AccountID)
+	own, err := a.account(ctx, key.AccountID, r)
 	if err != nil {
-		return tenant.Actor{}, err
+		return fail(err)
 	}
 	var managing *tenant.Account
 	if own.ManagerID != "" {
-		m, err := a.account(ctx, own.ManagerID)
+		m, err := a.account(ctx, own.ManagerID, r)
 		if err != nil {
-			return tenant.Actor{}, err
+			return fail(err)
 		}
 		managing = &m.Account
 	}
 	if kind == tenant.KeyV1 && c.Authorization == "" && !namesAccount(c.User, &own.Account, managing) {
-		return tenant.Actor{}, unauthenticated()
+		return fail(unauthenticated())
 	}
-	if err := own.Admit(managing); err != nil {
-		return tenant.Actor{}, err
-	}
+	return key, own, managing, nil
+}
+
+// actor is the user of a key.
+func (a *Authenticator) actor(ctx context.Context, key *tenant.Key, own *account, r Reading) (tenant.Actor, error) {
 	actor := tenant.Actor{
 		AccountID: own.ID, ManagerID: own.ManagerID, UserID: key.UserID, CredentialID: key.ID, Manager: own.manager,
 	}
 	if actor.Owner() {
 		return actor, nil
 	}
-	u, err := a.user(ctx, key.UserID)
+	u, err := a.user(ctx, key.UserID, r)
 	if err != nil {
 		return tenant.Actor{}, err
 	}
-	if err := AdmitUser(&u.User); err != nil {
-		return tenant.Actor{}, err
-	}
 	actor.Permissions = u.permissions
-	return actor, nil
+	return actor, AdmitUser(&u.User)
 }
 
 // AdmitUser refuses a user who may not act now, with kind Blocked or Inactive.
@@ -143,58 +198,70 @@ func namesAccount(name string, own, managing *tenant.Account) bool {
 // What is looked up for every request is first looked for without Load, whose
 // function would be made anew each time.
 
-func (a *Authenticator) key(ctx context.Context, digest string) (*tenant.Key, error) {
+func (a *Authenticator) key(ctx context.Context, digest string, r Reading) (*tenant.Key, error) {
 	if kept, ok := a.keys.Get(digest); ok {
 		return kept, nil
 	}
-	return a.keys.Load(digest, func() (*tenant.Key, error) {
-		return read(ctx, a.db, func(tx *store.Tx) (*tenant.Key, error) { return tx.Key(digest) })
-	})
+	return load(ctx, a, a.keys, digest, r, func(tx *store.Tx) (*tenant.Key, error) { return tx.Key(digest) })
 }
 
-func (a *Authenticator) account(ctx context.Context, id string) (*account, error) {
+func (a *Authenticator) account(ctx context.Context, id string, r Reading) (*account, error) {
 	if kept, ok := a.accounts.Get(id); ok {
 		return kept, nil
 	}
-	return a.accounts.Load(id, func() (*account, error) {
-		return read(ctx, a.db, func(tx *store.Tx) (*account, error) {
-			row, err := tx.Account(id)
-			if err != nil || row == nil {
-				return nil, err
-			}
-			manager, err := tx.Manager(id)
-			return &account{*row, manager != nil && manager.Approved}, err
-		})
+	return load(ctx, a, a.accounts, id, r, func(tx *store.Tx) (*account, error) {
+		row, err := tx.Account(id)
+		if err != nil || row == nil {
+			return nil, err
+		}
+		manager, err := tx.Manager(id)
+		return &account{*row, manager != nil && manager.Approved}, err
 	})
 }
 
-func (a *Authenticator) user(ctx context.Context, id string) (*user, error) {
-	return a.users.Load(id, func() (*user, error) {
-		return read(ctx, a.db, func(tx *store.Tx) (*user, error) {
-			row, err := tx.UserByID(id)
-			if err != nil || row == nil {
-				return nil, err
-			}
-			u := &user{User: *row}
-			groups, err := tx.GroupsOf(row)
-			for _, g := range groups {
-				u.permissions = append(u.permissions, g.Permissions...)
-			}
-			return u, err
-		})
+func (a *Authenticator) user(ctx context.Context, id string, r Reading) (*user, error) {
+	return load(ctx, a, a.users, id, r, func(tx *store.Tx) (*user, error) {
+		row, err := tx.UserByID(id)
+		if err != nil || row == nil {
+			return nil, err
+		}
+		u := &user{User: *row}
+		groups, err := tx.GroupsOf(row)
+		for _, g := range groups {
+			u.permissions = append(u.permissions, g.Permissions...)
+		}
+		return u, err
 	})
 }
 
-// read runs one query; nothing found is a refusal, which no cache keeps.
-func read[T any](ctx context.Context, db *store.DB, query func(*store.Tx) (*T, error)) (value *T, err error) {
-	err = db.View(ctx, func(tx *store.Tx) error {
-		value, err = query(tx)
-		return err
+// load is what the cache keeps, or the query finds; nothing found is a refusal, which
+// no cache keeps.
+func load[T any](ctx context.Context, a *Authenticator, cache *store.Cache[*T], id string, r Reading, query func(*store.Tx) (*T, error)) (*T, error) {
+	v, err := cache.Load(id, func() (*T, error) {
+		var value *T
+		read := func(ctx context.Context) error {
+			return a.db.View(ctx, func(tx *store.Tx) (err error) {
+				value, err = query(tx)
+				return err
+			})
+		}
+		if r.Gate == nil {
+			r.Gate = func(ctx context.Context, read func(context.Context) error) error { return read(ctx) }
+		}
+		if err := r.Gate(ctx, read); err != nil {
+			return nil, err // read may go on writing to value
+		}
+		if value == nil {
+			return nil, unauthenticated()
+		}
+		return value, nil
 	})
-	if err == nil && value == nil {
-		err = unauthenticated()
+	if tenant.IsKind(err, tenant.Unavailable) && a.db.Doubt() <= r.Age && r.Age > 0 {
+		if last, ok := cache.Last(id); ok {
+			return last, nil
+		}
 	}
-	return value, err
+	return v, err
 }
 
 func unauthenticated() error {

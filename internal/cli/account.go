@@ -339,14 +339,14 @@ func count(conditions ...bool) (n int) {
 // EnableAccount is a command.
 type EnableAccount struct {
 	OnAccount
-	ReenableAllConnections bool `help:"Switch on its connections too."`
+	ReenableAllConnections bool `help:"Switch on its connections too, all that have no problems."`
 	Revealing
 	Changing
 }
 
 // Help shows an example.
 func (EnableAccount) Help() string {
-	return `What the operator blocked stays blocked. Example:
+	return `What the operator blocked stays blocked. Connections stay off unless asked for. Example:
   tenantry accounts enable ID --reenable-all-connections`
 }
 
@@ -357,6 +357,9 @@ func (x *EnableAccount) Run(ctx context.Context, t *Terminal) error {
 		return err
 	}
 	a, err := s.ManagedAccounts.Enable(ctx, x.ID, x.ReenableAllConnections)
+	if err == nil {
+		noteLeftOff(t, a)
+	}
 	if err == nil && a.Status != "" && a.Status != "enabled" {
 		t.note("The account is %s still: %s.", plain(a.Status), plain(cmp.Or(strings.Join(a.StatusReasons, ", "), "the server does not say why")))
 	}

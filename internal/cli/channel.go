@@ -18,6 +18,13 @@ var poolView = view[client.AllocatableChannels]{
 	columns: []column[client.AllocatableChannels]{
 		{wire: "allocatable_global_outbound_channels", label: "pool", value: func(c *client.AllocatableChannels) string { return strconv.FormatInt(c.Allocatable, 10) }},
 		{wire: "total_global_channels_allocated", label: "allocated", value: func(c *client.AllocatableChannels) string { return strconv.FormatInt(c.Allocated, 10) }},
+		{wire: "channels_in_use", label: "in use", value: func(c *client.AllocatableChannels) string {
+			var n int64
+			if known, err := c.Field("channels_in_use", &n); err != nil || !known {
+				return "" // Telnyx does not say
+			}
+			return strconv.FormatInt(n, 10)
+		}},
 		{wire: "free", value: func(c *client.AllocatableChannels) string { return strconv.FormatInt(c.Allocatable-c.Allocated, 10) }},
 		{wire: "managed_account_allow_custom_pricing", label: "custom pricing", value: func(c *client.AllocatableChannels) string { return strconv.FormatBool(c.AllowCustomPricing) }},
 	},

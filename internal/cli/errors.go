@@ -16,7 +16,7 @@ const (
 	exitFailed      = 1 // anything that has no code of its own
 	exitUsage       = 2 // wrong usage or set-up: nothing was sent
 	exitNotFound    = 3 // 404
-	exitRefused     = 4 // 400, 401, 403, 409, 422 and their like
+	exitRefused     = 4 // 400, 401, 403, 409, 422 and their like; a decision to deny
 	exitRateLimited = 5 // 429
 	exitNetwork     = 6 // no answer, or none in time
 	exitPartly      = 7 // a bulk run in which some rows failed or are left
@@ -51,6 +51,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, errDenied):
+		return exitRefused
 	case errors.As(err, &partly):
 		return exitPartly
 	case errors.Is(err, context.Canceled) || !errors.As(err, &call):
@@ -95,6 +97,9 @@ type failure struct {
 // report says on standard error what went wrong and returns the exit code.
 func (t *Terminal) report(err error) int {
 	code := exitCode(err)
+	if errors.Is(err, errDenied) {
+		return code
+	}
 	if t.json {
 		f := failure{Message: err.Error(), Kind: kinds[code], ExitCode: code}
 		var call *client.Error

@@ -13,24 +13,32 @@ import (
 // Operator is "tenantry operator": what the operator of a Tenantry server does to
 // accounts.
 type Operator struct {
-	CreateAccount  OperatorCreate  `cmd:"" help:"Make a root account and print its key."`
-	Accounts       OperatorList    `cmd:"" help:"List root accounts, or those of a manager."`
-	Account        OperatorGet     `cmd:"" help:"Show one account with its keys."`
-	ApproveManager ApproveManager  `cmd:"" help:"Let an account manage others, with a pool of channels."`
-	RevokeManager  RevokeManager   `cmd:"" help:"Take the right to manage away."`
-	Block          BlockAccount    `cmd:"" help:"Stop an account and all that it manages."`
-	Unblock        UnblockAccount  `cmd:"" help:"Lift a block."`
-	Cancel         CancelAccount   `cmd:"" help:"End an account for good."`
-	SetCredit      SetCredit       `cmd:"" help:"Set the credit limit or the balance of an account."`
-	Users          OperatorUsers   `cmd:"" help:"List the users of an organization."`
-	CreateUser     CreateUser      `cmd:"" help:"Add a user to an organization and print the user's key."`
-	BlockUser      BlockUser       `cmd:"" help:"Keep a user out."`
-	UnblockUser    UnblockUser     `cmd:"" help:"Let a blocked user in again."`
-	Groups         ListGroups      `cmd:"" help:"List the groups of an organization."`
-	CreateGroup    CreateGroup     `cmd:"" help:"Add a group to an organization."`
-	AddMember      AddMember       `cmd:"" help:"Put a user into a group."`
-	RemoveMember   RemoveMember    `cmd:"" help:"Take a user out of a group."`
-	Audit          ListAuditEvents `cmd:"" help:"Show the audit log of an account, newest first."`
+	CreateAccount    OperatorCreate   `cmd:"" help:"Make a root account and print its key."`
+	Accounts         OperatorList     `cmd:"" help:"List root accounts, or those of a manager."`
+	Account          OperatorGet      `cmd:"" help:"Show one account with its keys."`
+	ApproveManager   ApproveManager   `cmd:"" help:"Let an account manage others, with a pool of channels."`
+	RevokeManager    RevokeManager    `cmd:"" help:"Take the right to manage away."`
+	Block            BlockAccount     `cmd:"" help:"Stop an account and all that it manages."`
+	Unblock          UnblockAccount   `cmd:"" help:"Lift a block."`
+	Cancel           CancelAccount    `cmd:"" help:"End an account for good."`
+	SetCredit        SetCredit        `cmd:"" help:"Set the credit limit or the balance of an account."`
+	Users            OperatorUsers    `cmd:"" help:"List the users of an organization."`
+	CreateUser       CreateUser       `cmd:"" help:"Add a user to an organization and print the user's key."`
+	BlockUser        BlockUser        `cmd:"" help:"Keep a user out."`
+	UnblockUser      UnblockUser      `cmd:"" help:"Let a blocked user in again."`
+	Groups           ListGroups       `cmd:"" help:"List the groups of an organization."`
+	CreateGroup      CreateGroup      `cmd:"" help:"Add a group to an organization."`
+	AddMember        AddMember        `cmd:"" help:"Put a user into a group."`
+	RemoveMember     RemoveMember     `cmd:"" help:"Take a user out of a group."`
+	Connections      ListConnections  `cmd:"" help:"List the connections of an account."`
+	Connection       GetConnection    `cmd:"" help:"Show one connection."`
+	CreateConnection CreateConnection `cmd:"" help:"Add a connection to an account."`
+	UpdateConnection UpdateConnection `cmd:"" help:"Change a connection, switch it on or off, or hold it."`
+	RemoveConnection RemoveConnection `cmd:"" help:"Take a connection away."`
+	Check            CheckAdmission   `cmd:"" help:"Ask whether an account may do something now, as a switch does."`
+	Leases           ListLeases       `cmd:"" help:"List the calls that hold channels."`
+	FreeLease        FreeLease        `cmd:"" help:"Give back the channels that a call holds."`
+	Audit            ListAuditEvents  `cmd:"" help:"Show the audit log of an account, newest first."`
 }
 
 // Help shows an example.

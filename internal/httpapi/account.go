@@ -123,6 +123,13 @@ func (s *Server) updateAccount(c *call) (any, error) {
 }
 
 func (s *Server) disableAccount(c *call) (any, error) {
+	var body api.DisableManagedAccount
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	if is(body.HangUpCalls) {
+		return accountAnswer(s.service.DisableAndHangUp(c.Context(), c.actor, c.id))
+	}
 	return accountAnswer(s.service.DisableAccount(c.Context(), c.actor, c.id))
 }
 
@@ -131,7 +138,7 @@ func (s *Server) enableAccount(c *call) (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	return accountAnswer(s.service.EnableAccount(c.Context(), c.actor, c.id))
+	return accountAnswer(s.service.EnableAccount(c.Context(), c.actor, c.id, is(body.ReenableAllConnections)))
 }
 
 func (s *Server) updateChannelLimit(c *call) (any, error) {
@@ -150,13 +157,13 @@ func (s *Server) updateChannelLimit(c *call) (any, error) {
 }
 
 func (s *Server) allocatableChannels(c *call) (any, error) {
-	manager, account, err := s.service.Channels(c.Context(), c.actor)
+	manager, account, inUse, err := s.service.Channels(c.Context(), c.actor)
 	if err != nil {
 		return nil, err
 	}
 	return api.Response[api.AllocatableChannels]{Data: api.AllocatableChannels{
 		RecordType: "allocatable_global_outbound_channels", Allocatable: manager.ChannelPool,
-		Allocated: manager.ChannelsAllocated, AllowCustomPricing: account.AllowCustomPricing,
+		Allocated: manager.ChannelsAllocated, InUse: inUse, AllowCustomPricing: account.AllowCustomPricing,
 	}}, nil
 }
 
@@ -182,6 +189,9 @@ func accountAnswer(a *service.Account, err error) (any, error) {
 func wireAccount(a *service.Account) api.ManagedAccount {
 	wire := wireListedAccount(a)
 	wire.APIKey, wire.APIToken = a.Key, a.Token
+	for _, l := range a.LeftOff {
+		wire.ConnectionsLeftOff = append(wire.ConnectionsLeftOff, api.ConnectionLeftOff{ID: l.Connection.ID, Name: l.Connection.Name, Problems: l.Problems})
+	}
 	if !a.RollupBilling {
 		wire.Balance = &api.AccountBalance{
 			RecordType: "balance", Balance: tenant.FormatMoney(a.Balance.Amount),

@@ -31,6 +31,7 @@ var problems = map[tenant.Kind]problem{
 	tenant.NotEnumerated:   {422, api.CodeEnumeratedValue, "Invalid enumerated value"},
 	tenant.BadSort:         {422, api.CodeSortDirection, "Invalid sort direction"},
 	tenant.BadEmail:        {422, api.CodeInvalidEmail, "Invalid email address"},
+	tenant.BadNumber:       {422, api.CodePhoneNumber, "Invalid phone number"},
 	tenant.BadEncoding:     {422, api.CodeCharacterEncoding, "Character encoding error"},
 	tenant.Duplicate:       {422, api.CodeDuplicate, "Duplicate resource"},
 	tenant.KeyReused:       {422, api.CodeIdempotencyReuse, "Idempotency key reused"},

@@ -123,6 +123,7 @@ func FuzzDecode(f *testing.F) {
 		for _, dst := range []any{
 			new(api.CreateManagedAccount), new(api.UpdateManagedAccount), new(api.EnableManagedAccount), new(api.UpdateGlobalChannelLimit), new(api.CreateSession),
 			new(api.CreateRootAccount), new(api.UpdateCredit), new(api.ApproveManager), new(api.CreateOrganizationUser), new(api.CreateGroup),
+			new(api.CreateConnection), new(api.UpdateConnection),
 		} {
 			err := decodeObject(body, dst)
 			for _, refusal := range refusalsIn(err) {

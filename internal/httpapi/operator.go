@@ -253,9 +253,5 @@ func wireOperatorAccount(a *service.Account) api.OperatorAccount {
 }
 
 func wireGroup(g *tenant.Group) api.Group {
-	permissions := g.Permissions
-	if permissions == nil {
-		permissions = []string{}
-	}
-	return api.Group{ID: g.ID, RecordType: "group", Name: g.Name, Permissions: permissions, CreatedAt: api.Time(g.CreatedAt)}
+	return api.Group{ID: g.ID, RecordType: "group", Name: g.Name, Permissions: listed(g.Permissions), CreatedAt: api.Time(g.CreatedAt)}
 }

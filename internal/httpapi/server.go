@@ -26,6 +26,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tenantry/tenantry/api"
+	"github.com/tenantry/tenantry/internal/admission"
 	"github.com/tenantry/tenantry/internal/auth"
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/store"
@@ -43,6 +44,12 @@ type Options struct {
 	MaxBody int64
 	// TrustedProxies are the proxies whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
+	// Admission decides; nil means one with the documented defaults.
+	Admission *admission.Service
+	// Reasons say how a decision is put; nil means admission.DefaultTable.
+	Reasons admission.Table
+	// AdmissionApart leaves the admission API to the handler Server.Admission.
+	AdmissionApart bool
 	// Logger hears of faults, of refused credentials at info level, and at debug
 	// level of each request.
 	Logger *slog.Logger
@@ -56,6 +63,11 @@ type Options struct {
 type Server struct {
 	service   *service.Service
 	auth      *auth.Authenticator
+	admission *admission.Service
+	reasons   admission.Table
+	apart     bool                  // the admission API is answered by Admission alone
+	forwards  map[string]*operation // by the prefix of their paths
+	checks    map[string]*operation // by path
 	db        *store.DB
 	log       *slog.Logger
 	observer  Observer     // may be nil
@@ -109,8 +121,15 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.Admission == nil {
+		o.Admission = admission.New(db, admission.Options{})
+	}
+	if o.Reasons == nil {
+		o.Reasons = admission.DefaultTable()
+	}
 	now := db.Source().Now
 	server := &Server{
+		admission: o.Admission, reasons: o.Reasons, apart: o.AdmissionApart, forwards: map[string]*operation{}, checks: map[string]*operation{},
 		service: s, auth: a, db: db, log: o.Logger, observer: o.Observer, tracer: o.Tracer, mux: http.NewServeMux(), maxBody: o.MaxBody,
 		keys:      newLimiter(now, o.Rate, o.Burst, "keys", db.Tell),
 		failures:  newLimiter(now, 5, 100, "failures", db.Tell),
@@ -138,6 +157,16 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 			server.retrieve = o
 		}
 	}
+	for path, r := range checks {
+		o := server.operation(r)
+		server.checks[path] = o
+		server.mux.HandleFunc(path, func(w http.ResponseWriter, request *http.Request) { server.serve(o, w, request, "") })
+	}
+	for _, f := range forwards {
+		server.forwards[f.prefix] = server.operation(Route{"CheckAdmission", "", "forward", func(s *Server, c *call) (any, error) {
+			return s.serveForward(c, f.kind)
+		}})
+	}
 	server.unknown = server.operation(Route{ID: "unknown"})
 	server.mux.Handle("/", http.HandlerFunc(server.serveUnknown))
 	return server
@@ -154,7 +183,7 @@ type Route struct {
 }
 
 // Routes is the whole API.
-var Routes = concat(accountRoutes, userRoutes, auditRoutes, sessionRoutes, operatorRoutes, healthRoutes)
+var Routes = concat(accountRoutes, userRoutes, auditRoutes, sessionRoutes, operatorRoutes, connectionRoutes, admissionRoutes, healthRoutes)
 
 func concat(tables ...[]Route) (all []Route) {
 	for _, t := range tables {
@@ -206,6 +235,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serve(s.retrieve, w, r, id)
 		return
 	}
+	if strings.HasPrefix(r.URL.Path, admissionPrefix) {
+		if s.apart {
+			s.refuse(w, r, tenant.Refuse(tenant.NotFound, ""))
+		} else {
+			s.serveAdmission(w, r)
+		}
+		return
+	}
+	s.serveMux(w, r)
+}
+
+func (s *Server) serveMux(w http.ResponseWriter, r *http.Request) {
 	if unclean(r.URL.EscapedPath()) {
 		s.refuse(w, r, tenant.Refuse(tenant.NotFound, ""))
 		return
@@ -275,7 +316,7 @@ func (s *Server) answer(route Route, w http.ResponseWriter, c *call) (any, error
 		}
 	}
 	c.actor.RequestID = c.requestID
-	if c.ContentLength != 0 && c.Method != http.MethodGet && c.Method != http.MethodHead {
+	if c.ContentLength != 0 && c.Method != http.MethodGet && c.Method != http.MethodHead && route.Scope != "forward" {
 		if err := s.readBody(w, c); err != nil {
 			return nil, err
 		}
@@ -304,6 +345,12 @@ func (s *Server) authenticate(route Route, c *call) (err error) {
 		}
 	case "operator":
 		c.actor, err = s.auth.Operator(c.Header.Get("Authorization"))
+	case "admission":
+		c.actor.CredentialID = "admission"
+		err = s.auth.Switch(c.admissionToken())
+	case "forward":
+		// Authorization is that of whom is asked about.
+		err = s.auth.Switch(c.Header.Get("X-Tenantry-Admission"))
 	default:
 		c.actor, err = s.auth.Actor(c.Context(), auth.Credentials{
 			Authorization: c.Header.Get("Authorization"), User: c.Header.Get("X-Api-User"), Token: c.Header.Get("X-Api-Token"),
@@ -317,15 +364,19 @@ const bodyTime = 15 * time.Second
 
 // readBody takes the body in, up to the limit. An empty one may have any type.
 func (s *Server) readBody(w http.ResponseWriter, c *call) error {
-	tooLarge := tenant.Refuse(tenant.TooLarge, fmt.Sprintf("A request body may have at most %d bytes.", s.maxBody))
-	if c.ContentLength > s.maxBody {
+	most := s.maxBody
+	if c.operation.ID == "PutLiveCalls" {
+		most = max(most, mostLive)
+	}
+	tooLarge := tenant.Refuse(tenant.TooLarge, fmt.Sprintf("A request body may have at most %d bytes.", most))
+	if c.ContentLength > most {
 		return tooLarge // before anybody is told to go on sending
 	}
-	body, err := io.ReadAll(io.LimitReader(c.Body, s.maxBody+1))
+	body, err := io.ReadAll(io.LimitReader(c.Body, most+1))
 	if err != nil {
 		return tenant.Refuse(tenant.Malformed, "The request body could not be read.")
 	}
-	if int64(len(body)) > s.maxBody {
+	if int64(len(body)) > most {
 		return tooLarge
 	}
 	http.NewResponseController(w).SetReadDeadline(time.Time{})
@@ -335,7 +386,11 @@ func (s *Server) readBody(w http.ResponseWriter, c *call) error {
 		return nil
 	}
 	kind, _, _ := strings.Cut(c.Header.Get("Content-Type"), ";")
-	if !strings.EqualFold(strings.TrimSpace(kind), "application/json") {
+	if c.operation.Scope == "admission" {
+		if err := s.checkAdmissionType(c); err != nil {
+			return err
+		}
+	} else if !strings.EqualFold(strings.TrimSpace(kind), "application/json") {
 		return tenant.RefuseParameter(tenant.MediaType, "Content-Type", "A request body must be application/json.")
 	}
 	if coding := c.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
@@ -356,6 +411,18 @@ func (s *Server) write(w http.ResponseWriter, c *call, answer any) error {
 		return nil
 	case stream:
 		return s.writeStream(w, c, answer)
+	case rendered:
+		for _, h := range answer.header {
+			c.put(h[0], h[1])
+		}
+		if answer.contentType != "" {
+			c.put("Content-Type", answer.contentType)
+		}
+		c.put("Content-Length", strconv.Itoa(len(answer.body)))
+		c.status = int32(answer.status)
+		w.WriteHeader(answer.status)
+		w.Write(answer.body)
+		return nil
 	default:
 		body, err := encode(answer)
 		if err != nil {

@@ -18,6 +18,9 @@ type Account struct {
 	Manager *tenant.Manager
 	// Key and Token are the owner's secrets, in clear; "" in lists.
 	Key, Token string
+	// LeftOff are the connections that EnableAccount was asked to switch on, and
+	// that have problems.
+	LeftOff []tenant.LeftOff
 }
 
 // APIUser is the user half of the V1 credentials: the manager's address.
@@ -263,18 +266,88 @@ func (s *Service) UpdateManagedAccount(ctx context.Context, actor tenant.Actor, 
 }
 
 // DisableAccount stops one of the actor's accounts: its keys, its users' keys
-// and their sessions end with the same commit.
+// and their sessions end with the same commit, and its connections are off.
 func (s *Service) DisableAccount(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
 	return s.alter(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
-		return tenant.Disable(actor, a, tx.Now())
+		return disable(tx, actor, a)
 	})
 }
 
-// EnableAccount lifts what DisableAccount did, never what the operator did.
-func (s *Service) EnableAccount(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
-	return s.alter(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
-		return tenant.Enable(actor, a, tx.Now())
+func disable(tx *store.Tx, actor tenant.Actor, a tenant.Account) (tenant.Change, error) {
+	connections, err := tx.ConnectionRows(a.ID)
+	if err != nil {
+		return tenant.Change{}, err
+	}
+	return tenant.Disable(actor, a, connections, tx.Now())
+}
+
+// hangUpChunk is how many calls one event names.
+const hangUpChunk = 1000
+
+// DisableAndHangUp is DisableAccount, and asks the switches in the same commit to end
+// the calls that run: in the lane of the account's leases, so that no call begins
+// unseen beside it. Asked for again it names those that run still.
+func (s *Service) DisableAndHangUp(ctx context.Context, actor tenant.Actor, id string) (account *Account, err error) {
+	if err := MayManage(actor); err != nil {
+		return nil, err
+	}
+	err = s.db.UpdateAll(ctx, []string{laneOf(actor), store.LeaseLane(id)}, func(tx *store.Tx) error {
+		row, err := tx.ManagedAccount(actor.AccountID, id)
+		if err != nil {
+			return err
+		}
+		change, err := disable(tx, actor, *row)
+		if err != nil {
+			return err
+		}
+		if err := tx.Apply(change); err != nil {
+			return err
+		}
+		if len(change.Accounts) > 0 {
+			row = change.Accounts[0].After
+		}
+		for after, more := "", true; more; {
+			leases, err := tx.LeasesOf(id, after, hangUpChunk)
+			if err != nil {
+				return err
+			}
+			var calls []string
+			for _, l := range leases {
+				calls = append(calls, l.CallID)
+				after = l.CallID
+			}
+			if err := tx.Apply(tenant.HangUp(actor, *row, calls)); err != nil {
+				return err
+			}
+			more = len(leases) == hangUpChunk
+		}
+		account, err = s.full(tx, row)
+		return err
 	})
+	return account, err
+}
+
+// EnableAccount lifts what DisableAccount did, never what the operator did. With
+// reenable the account's connections are switched on again; those that cannot be
+// are in LeftOff.
+func (s *Service) EnableAccount(ctx context.Context, actor tenant.Actor, id string, reenable bool) (*Account, error) {
+	var left []tenant.LeftOff
+	account, err := s.alter(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
+		var connections []tenant.Connection
+		if reenable {
+			var err error
+			if connections, err = tx.Connections(a.ID); err != nil {
+				return tenant.Change{}, err
+			}
+		}
+		change, err := tenant.Enable(actor, a, connections, reenable, tx.Now())
+		left = change.LeftOff
+		return change, err
+	})
+	if account != nil {
+		account.LeftOff = left
+	}
+	return account, err
 }
 
 // SetChannelLimit gives one of the actor's accounts another share of the pool.
@@ -294,19 +367,23 @@ func (s *Service) SetChannelLimit(ctx context.Context, actor tenant.Actor, id st
 	return &account.Account, nil
 }
 
-// Channels is the actor's pool, and the actor's account.
-func (s *Service) Channels(ctx context.Context, actor tenant.Actor) (manager *tenant.Manager, account *tenant.Account, err error) {
+// Channels is the actor's pool, the actor's account, and how many channels of the
+// pool are in use.
+func (s *Service) Channels(ctx context.Context, actor tenant.Actor) (manager *tenant.Manager, account *tenant.Account, inUse int64, err error) {
 	if err := MayManage(actor); err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	err = s.db.View(ctx, func(tx *store.Tx) error {
 		if account, err = tx.Account(actor.AccountID); err != nil {
 			return err
 		}
-		manager, err = tx.Manager(actor.AccountID)
+		if manager, err = tx.Manager(actor.AccountID); err != nil {
+			return err
+		}
+		inUse, err = tx.ChannelsInUseOfPool(actor.AccountID)
 		return err
 	})
-	return manager, account, err
+	return manager, account, inUse, err
 }
 
 // Balance is the money the actor's account spends: its own, or its manager's

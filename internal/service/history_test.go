@@ -178,7 +178,7 @@ func (d desk) do(in asked, id string) (out got, made string, err error) {
 	var manager *tenant.Manager
 	switch in.what {
 	case look:
-		manager, _, err = d.Channels(d.ctx, d.manager)
+		manager, _, _, err = d.Channels(d.ctx, d.manager)
 	case resize:
 		if account, err = d.ApproveManager(d.ctx, operator, d.manager.AccountID, &in.n); err == nil {
 			manager, account = account.Manager, nil
@@ -202,7 +202,7 @@ func (d desk) do(in asked, id string) (out got, made string, err error) {
 	case disable:
 		account, err = d.DisableAccount(d.ctx, d.manager, id)
 	case enable:
-		account, err = d.EnableAccount(d.ctx, d.manager, id)
+		account, err = d.EnableAccount(d.ctx, d.manager, id, false)
 	case cancel:
 		account, err = d.CancelAccount(d.ctx, operator, id)
 	}

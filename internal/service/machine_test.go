@@ -34,7 +34,13 @@ type modelAccount struct {
 	accounts           []*modelAccount // in order of creation
 	users              []*modelUser    // without the owner
 	groups             []*modelGroup
+	connections        []*modelConnection
 	changes            int64 // in its audit log
+}
+
+type modelConnection struct {
+	id, name, username, number, hold string
+	active                           bool
 }
 
 type modelUser struct {
@@ -48,9 +54,13 @@ type modelGroup struct {
 	permissions []string
 }
 
-func (a *modelAccount) GoString() string { return a.email }
-func (u *modelUser) GoString() string    { return u.email }
-func (g *modelGroup) GoString() string   { return g.name }
+func (a *modelAccount) GoString() string    { return a.email }
+func (u *modelUser) GoString() string       { return u.email }
+func (g *modelGroup) GoString() string      { return g.name }
+func (c *modelConnection) GoString() string { return c.name }
+
+// valid: it has a username, and nothing holds it.
+func (c *modelConnection) valid() bool { return c.username != "" && c.hold == "" }
 
 func (a *modelAccount) status() string {
 	switch {
@@ -306,13 +316,45 @@ func (m *machine) update(t *rapid.T) {
 func (m *machine) disable(t *rapid.T) {
 	m.alter(t, "disable", func(actor tenant.Actor, id string) (*service.Account, error) {
 		return m.DisableAccount(m.ctx, actor, id)
-	}, func(a *modelAccount) string { return final(a, true) }, func(a *modelAccount) bool { return set(&a.disabled, true) })
+	}, func(a *modelAccount) string { return final(a, true) }, func(a *modelAccount) bool {
+		changed := set(&a.disabled, true)
+		for _, c := range a.connections {
+			if changed {
+				c.active = false
+			}
+		}
+		return changed
+	})
 }
 
 func (m *machine) enable(t *rapid.T) {
+	reenable := rapid.Bool().Draw(t, "reenable")
+	var left []string
 	m.alter(t, "enable", func(actor tenant.Actor, id string) (*service.Account, error) {
-		return m.EnableAccount(m.ctx, actor, id)
-	}, func(a *modelAccount) string { return final(a, true) }, func(a *modelAccount) bool { return set(&a.disabled, false) })
+		account, err := m.EnableAccount(m.ctx, actor, id, reenable)
+		if err == nil {
+			for _, l := range account.LeftOff {
+				left = append(left, l.Connection.Name)
+			}
+		}
+		return account, err
+	}, func(a *modelAccount) string { return final(a, true) }, func(a *modelAccount) bool {
+		changed := set(&a.disabled, false)
+		var want []string
+		for _, c := range a.connections {
+			switch {
+			case !reenable:
+			case c.valid():
+				changed = set(&c.active, true) || changed
+			default:
+				want = append(want, c.name)
+			}
+		}
+		if !slices.Equal(left, sorted(want)) {
+			t.Fatalf("left off are %q, want %q", left, want)
+		}
+		return changed
+	})
 }
 
 func (m *machine) setLimit(t *rapid.T) {
@@ -359,7 +401,7 @@ func (m *machine) operate(t *rapid.T) {
 		}
 		got, err = m.CancelAccount(m.ctx, operator, a.id)
 		changed = set(&a.cancelled, true)
-		a.limit = 0
+		a.limit, a.connections = 0, nil
 	case "approve":
 		pool := rapid.SampledFrom([]*int64{nil, ptr[int64](-1), ptr[int64](3), ptr[int64](8), ptr[int64](20)}).Draw(t, "pool")
 		switch {
@@ -484,6 +526,77 @@ func (m *machine) people(t *rapid.T) {
 	}
 }
 
+// used reports whether another connection, of whatever account, has one of the two.
+func (m *machine) used(but *modelConnection, username, number string) bool {
+	has := func(c *modelConnection) bool {
+		return c != but && (username != "" && strings.EqualFold(c.username, username) || number != "" && c.number == number)
+	}
+	return slices.ContainsFunc(m.roots, func(r *modelAccount) bool {
+		return slices.ContainsFunc(append(slices.Clone(r.accounts), r), func(a *modelAccount) bool { return slices.ContainsFunc(a.connections, has) })
+	})
+}
+
+// connect does something to the connections of an account.
+func (m *machine) connect(t *rapid.T) {
+	a := m.any(t)
+	username := rapid.SampledFrom([]string{"", "alice", "Alice", "bob"}).Draw(t, "username")
+	number := rapid.SampledFrom([]string{"", "", "+441", "+442", "0044"}).Draw(t, "number")
+	hold := rapid.SampledFrom([]string{"", "", "unpaid"}).Draw(t, "hold")
+	active := rapid.Bool().Draw(t, "active")
+	list := func(value string) []string { return strings.Fields(value) }
+	if len(a.connections) == 0 || rapid.IntRange(0, 2).Draw(t, "another") == 0 {
+		c := &modelConnection{name: rapid.SampledFrom([]string{"Office", "Branch", "Trunk"}).Draw(t, "name"), username: strings.ToLower(username), number: number, hold: hold}
+		c.active = active && c.valid() && !a.disabled
+		want := ""
+		switch {
+		case a.cancelled:
+			want = refusal(tenant.Conflict)
+		case number == "0044":
+			want = refusal(tenant.BadNumber)
+		case m.used(nil, username, number) || slices.ContainsFunc(a.connections, func(o *modelConnection) bool { return o.name == c.name }):
+			want = refusal(tenant.Duplicate)
+		}
+		made, err := m.connection(a.id, tenant.Connection{
+			Name: c.name, Kind: tenant.KindCredentials, Active: active, Hold: hold, Usernames: list(username), Numbers: list(number),
+		}, once())
+		m.want(t, "create a connection", err, want)
+		if err == nil {
+			c.id = made.ID
+			a.connections = append(a.connections, c)
+			a.changes++
+		}
+		return
+	}
+	at := rapid.IntRange(0, len(a.connections)-1).Draw(t, "connection")
+	c := a.connections[at]
+	if rapid.IntRange(0, 4).Draw(t, "remove") == 0 {
+		_, err := m.RemoveConnection(m.ctx, operator, a.id, c.id)
+		m.want(t, "remove a connection", err, "")
+		a.connections = slices.Delete(a.connections, at, at+1)
+		a.changes++
+		return
+	}
+	after := *c
+	after.username, after.number, after.hold, after.active = username, number, hold, active
+	want, stopped := "", !after.valid() || a.disabled
+	switch {
+	case number == "0044":
+		want = refusal(tenant.BadNumber)
+	case active && stopped && !c.active:
+		want = refusal(tenant.Conflict)
+	case m.used(c, username, number):
+		want = refusal(tenant.Duplicate)
+	}
+	after.active = active && !stopped
+	_, err := m.AlterConnection(m.ctx, operator, a.id, c.id, func(c *tenant.Connection) {
+		c.Usernames, c.Numbers, c.Hold, c.Active = list(username), list(number), hold, active
+	})
+	m.want(t, "alter a connection", err, want)
+	if after.username = strings.ToLower(after.username); err == nil && set(c, after) {
+		a.changes++
+	}
+}
+
 // keys authenticates with every key there ever was.
 func (m *machine) keys(t *rapid.T) {
 	owners := slices.Clone(m.roots)
@@ -603,6 +716,18 @@ func (m *machine) retrieve(t *rapid.T) {
 			t.Fatalf("manager %+v, want pool %d and %d free", *mgr, a.pool, a.free())
 		}
 	}
+	connections, err := m.Connections(m.ctx, a.id)
+	m.want(t, "list connections", err, "")
+	var have, want []string
+	for _, c := range connections {
+		have = append(have, fmt.Sprint(c.Name, c.ID, c.Usernames, c.Numbers, c.Hold, c.Active))
+	}
+	for _, c := range a.connections {
+		want = append(want, fmt.Sprint(c.name, c.id, strings.Fields(c.username), strings.Fields(c.number), c.hold, c.active))
+	}
+	if !slices.Equal(have, sorted(want)) {
+		t.Fatalf("connections are\n%q, want\n%q", have, want)
+	}
 	_, place, err := m.AuditLogOf(m.ctx, a.id, service.AuditFilter{}, service.Page{Number: 1, Size: 1})
 	if err != nil || place.Total != a.changes {
 		t.Fatalf("the audit log has %d entries, want %d: %v", place.Total, a.changes, err)
@@ -669,7 +794,7 @@ func testMachine(t *testing.T, address func(*rapid.T) string) {
 		t.Repeat(map[string]func(*rapid.T){
 			"create": m.create, "create another": m.create,
 			"update": m.update, "disable": m.disable, "enable": m.enable, "set limit": m.setLimit,
-			"operate": m.operate, "people": m.people, "more people": m.people,
+			"operate": m.operate, "people": m.people, "more people": m.people, "connect": m.connect, "connect another": m.connect,
 			"keys": m.keys, "list": m.lists, "list users": m.listUsers, "retrieve": m.retrieve,
 			"wait": func(t *rapid.T) { clock.Move(time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "time"))) },
 			"restart": func(t *rapid.T) {

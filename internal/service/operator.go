@@ -56,10 +56,14 @@ func (s *Service) UnblockAccount(ctx context.Context, actor tenant.Actor, id str
 	})
 }
 
-// CancelAccount ends an account for good.
+// CancelAccount ends an account for good; its connections go.
 func (s *Service) CancelAccount(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
 	return s.operate(ctx, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
-		return tenant.Cancel(actor, a, tx.Now())
+		connections, err := tx.ConnectionRows(a.ID)
+		if err != nil {
+			return tenant.Change{}, err
+		}
+		return tenant.Cancel(actor, a, connections, tx.Now())
 	})
 }
 

@@ -244,7 +244,10 @@ func TestDisableRace(t *testing.T) {
 		}
 		for n := range rounds {
 			var err error
-			stopping, starting := w.DisableAccount, w.EnableAccount
+			enable := func(ctx context.Context, actor tenant.Actor, id string) (*service.Account, error) {
+				return w.EnableAccount(ctx, actor, id, false)
+			}
+			stopping, starting := w.DisableAccount, enable
 			actor, id := manager, child.ID
 			switch n % 3 {
 			case 1:

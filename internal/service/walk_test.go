@@ -123,7 +123,7 @@ func (c *crowd) disturb(t *rapid.T) {
 	case "disable":
 		got, err = c.DisableAccount(c.ctx, c.actor, id)
 	case "enable":
-		got, err = c.EnableAccount(c.ctx, c.actor, id)
+		got, err = c.EnableAccount(c.ctx, c.actor, id, false)
 	case "block":
 		got, err = c.BlockAccount(c.ctx, operator, id)
 	case "unblock":

@@ -44,7 +44,7 @@ func (tx *Tx) KeptAnswer(request string) (*Answer, error) {
 	}, "SELECT id, request, body, sealed FROM answer WHERE request = $1 AND expires_at > $2 ORDER BY id LIMIT 1", request, micros(tx.now))
 }
 
-// Prune forgets at most limit answers and sessions whose time is over, the events
+// Prune forgets at most limit answers, sessions and leases whose time is over, the events
 // from before keep, and processes not seen since then, and returns how many rows
 // went.
 func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
@@ -52,6 +52,9 @@ func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	for _, query := range []string{
 		"DELETE FROM answer WHERE (request, id) IN (SELECT request, id FROM answer WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
 		"DELETE FROM session WHERE digest IN (SELECT digest FROM session WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+		// The time stands there twice: what was found out of date may be taken anew
+		// before it is deleted, and then only the row itself tells.
+		"DELETE FROM lease WHERE (account_id, call_id) IN (SELECT account_id, call_id FROM lease WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) AND expires_at <= $1",
 	} {
 		n, err := tx.execCount(query, micros(tx.now), limit)
 		if err != nil {

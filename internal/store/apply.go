@@ -47,6 +47,11 @@ func (tx *Tx) Apply(change tenant.Change) error {
 			return fmt.Errorf("write the membership: %w", err)
 		}
 	}
+	for _, d := range change.Connections {
+		if err := tx.applyConnection(d); err != nil {
+			return fmt.Errorf("write the connection: %w", err)
+		}
+	}
 	if change.EndSessions {
 		if err := tx.exec("DELETE FROM session WHERE account_id = $1", change.AccountID); err != nil {
 			return fmt.Errorf("end the sessions: %w", err)

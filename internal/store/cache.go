@@ -51,6 +51,16 @@ func (c *Cache[V]) Get(id string) (V, bool) {
 	return v, ok && c.db.Trusted()
 }
 
+// Last is the kept value, even while it is doubtful whether it still holds: for as
+// long as DB.Doubt says, and Staleness before that.
+func (c *Cache[V]) Last(id string) (V, bool) {
+	s := c.shard(id)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	v, ok := s.values[id]
+	return v, ok
+}
+
 // Load is the kept value, or what read returns, which is then kept unless it is
 // an error.
 func (c *Cache[V]) Load(id string, read func() (V, error)) (V, error) {

@@ -154,8 +154,8 @@ func (db *DB) Ready(ctx context.Context) error {
 }
 
 // Announce registers a function that hears, after each commit and before it is
-// confirmed, the ids of what changed: accounts, users and key digests. What other
-// processes commit it hears as soon as they say so; nil means that anything may
+// confirmed, the ids of what changed: accounts, users, connections, their identities
+// and key digests. What other processes commit it hears as soon as they say so; nil means that anything may
 // have changed. It must not block.
 func (db *DB) Announce(listener func(ids []string)) {
 	db.mu.Lock()
@@ -191,6 +191,9 @@ func (db *DB) takeBack() {
 // Trusted reports whether what was announced is all there is, up to Staleness
 // ago: what is kept from before may be used. With SQLite it always is.
 func (db *DB) Trusted() bool { return db.engine.trusted() }
+
+// Doubt is for how long it has not been Trusted, 0 while it is.
+func (db *DB) Doubt() time.Duration { return db.engine.doubt() }
 
 // Tell sends a line of text, of at most 7,000 bytes, to the other processes that have this
 // database open, within a fraction of a second, or loses it. With SQLite there are
@@ -262,7 +265,12 @@ func outOfReach(err error) error {
 // can tell: only when the storage failed, or could not be reached for 10 seconds
 // after the commit was sent, is the outcome unknown.
 func (db *DB) Update(ctx context.Context, lane string, fn func(*Tx) error) error {
-	j := &job{ctx: ctx, lane: lane, fn: fn, done: make(chan error, 1)}
+	return db.UpdateAll(ctx, []string{lane}, fn)
+}
+
+// UpdateAll is Update for what concerns several lanes.
+func (db *DB) UpdateAll(ctx context.Context, lanes []string, fn func(*Tx) error) error {
+	j := &job{ctx: ctx, lanes: lanes, fn: fn, done: make(chan error, 1)}
 	db.closing.RLock()
 	if db.closed {
 		db.closing.RUnlock()
@@ -298,7 +306,7 @@ var ErrBusy error = tenant.Refuse(tenant.Unavailable, "Too many writes wait alre
 
 type job struct {
 	ctx   context.Context
-	lane  string
+	lanes []string
 	fn    func(*Tx) error
 	begun atomic.Bool
 	done  chan error
@@ -400,7 +408,7 @@ func (db *DB) runBatch(s session, batch []*job, savepoints bool) (again bool, er
 	lanes := make([]string, 0, len(batch))
 	for _, j := range batch {
 		j.err = nil
-		lanes = append(lanes, j.lane)
+		lanes = append(lanes, j.lanes...)
 	}
 	if err := s.beginWrite(lanes); err != nil {
 		return false, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
@@ -33,6 +34,8 @@ type engine interface {
 	follow(db *DB)
 	// trusted reports whether what the DB was told of is all there is.
 	trusted() bool
+	// doubt is for how long it has not been trusted.
+	doubt() time.Duration
 	// tell sends a text to the other processes, or loses it.
 	tell(text string)
 	// hold is DB.Hold.
@@ -102,11 +105,13 @@ func migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB, files fs.FS
 	return nil
 }
 
-// isDuplicate reports whether err is a broken unique index that covers column.
+// isDuplicate reports whether err is a broken unique index, or primary key, that
+// covers column.
 func isDuplicate(err error, column string) bool {
 	var lite *sqlite.Error
 	if errors.As(err, &lite) {
-		return lite.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE && strings.Contains(lite.Error(), column)
+		code := lite.Code()
+		return (code == sqlite3.SQLITE_CONSTRAINT_UNIQUE || code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY) && strings.Contains(lite.Error(), column)
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "23505" {

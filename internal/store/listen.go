@@ -58,6 +58,10 @@ func newListener(e *postgresEngine) *listener {
 
 func (l *listener) trusted() bool { return int64(time.Since(l.began)) < l.until.Load() }
 
+func (l *listener) doubt() time.Duration {
+	return max(0, time.Since(l.began)-time.Duration(l.until.Load()))
+}
+
 // mostTexts bounds what waits to be told.
 const mostTexts = 4096
 

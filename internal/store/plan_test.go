@@ -67,8 +67,22 @@ var reads = map[string]func(tx *store.Tx){
 	},
 	"AuditEntries": func(tx *store.Tx) { tx.AuditEntries("a", 1, 2) },
 
+	"Connection":      func(tx *store.Tx) { tx.Connection(rootID, "c", "id") },
+	"ConnectionByID":  func(tx *store.Tx) { tx.ConnectionByID("c") },
+	"ConnectionCount": func(tx *store.Tx) { tx.ConnectionCount("a") },
+	"ConnectionRows":  func(tx *store.Tx) { tx.ConnectionRows("a") },
+	"Connections":     func(tx *store.Tx) { tx.Connections(rootID) },
+	"Identity":        func(tx *store.Tx) { tx.Identity("tel:+15550100") },
+
+	"ChannelsInUse":       func(tx *store.Tx) { tx.ChannelsInUse("a") },
+	"ChannelsInUseOfPool": func(tx *store.Tx) { tx.ChannelsInUseOfPool("m") },
+	"LeasesOf":            func(tx *store.Tx) { tx.LeasesOf("a", "", 10) },
+	"LeasesOfCall":        func(tx *store.Tx) { tx.LeasesOfCall("call") },
+	"LeasesOfSwitch":      func(tx *store.Tx) { tx.LeasesOfSwitch("s", "", "", 10) },
+
 	// Those that write are called by everyChange.
 	"Apply": nil, "Agree": nil, "KeepAnswer": nil, "TakeAnswer": nil, "Prune": nil, "StartSession": nil, "EndSession": nil,
+	"AcquireLease": nil, "ExtendLease": nil, "ShortenLease": nil, "ReleaseLease": nil, "ReleaseCall": nil,
 }
 
 // page is the numbers of a large page, which lie apart.
@@ -133,6 +147,12 @@ func everyChange(tx *store.Tx) error {
 	if err := tx.Apply(removed); err != nil {
 		return err
 	}
+	if err := everyConnection(tx, *root); err != nil {
+		return err
+	}
+	if err := everyLease(tx); err != nil {
+		return err
+	}
 	if err := tx.StartSession(store.Session{Digest: "s", AccountID: rootID, UserID: rootID}); err != nil {
 		return err
 	}
@@ -151,6 +171,58 @@ func everyChange(tx *store.Tx) error {
 	return tx.EndSession("s")
 }
 
+// everyConnection leaves connection "c" on, with user name "alice".
+func everyConnection(tx *store.Tx, root tenant.Account) error {
+	operator := tenant.Actor{Operator: true}
+	kept := tenant.Connection{ID: "c", Name: "c", Kind: tenant.KindCredentials, Active: true, Usernames: []string{"alice"}, Numbers: []string{"+15550100"}}
+	created, err := tenant.NewConnection(operator, root, kept)
+	if err != nil {
+		return err
+	}
+	kept = *created.Connections[0].After
+	altered, err := tenant.AlterConnection(operator, root, kept, func(c *tenant.Connection) { c.Numbers = []string{"+15550101"} }, tx.Now())
+	if err != nil {
+		return err
+	}
+	removed, err := tenant.NewConnection(operator, root, tenant.Connection{ID: "d", Name: "d", Kind: tenant.KindAddress})
+	if err != nil {
+		return err
+	}
+	for _, change := range []tenant.Change{created, altered, removed, tenant.RemoveConnection(operator, *removed.Connections[0].After)} {
+		if err := tx.Apply(change); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// everyLease leaves a lease of call "call".
+func everyLease(tx *store.Tx) error {
+	later := tx.Now().Add(time.Hour)
+	for _, call := range []string{"call", "released", "given back"} {
+		l, _, err := tx.AcquireLease(store.Lease{
+			ID: call, AccountID: rootID, CallID: call, Direction: "outbound", Units: 1, Switch: "s", ExpiresAt: later,
+		}, 10)
+		if err == nil {
+			err = tx.ExtendLease(l, later.Add(time.Hour))
+		}
+		if err == nil {
+			err = tx.ShortenLease(l, later)
+		}
+		if err == nil && call == "given back" {
+			err = tx.ReleaseLease(l)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if _, _, err := tx.AcquireLease(store.Lease{ID: "again", AccountID: rootID, CallID: "call", Direction: "outbound", Units: 1, ExpiresAt: later}, 10); err != nil {
+		return err
+	}
+	_, err := tx.ReleaseCall("released")
+	return err
+}
+
 // mayScan are the statements that may read a whole table, and why.
 var mayScan = map[string]string{
 	"DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT": "reads as many as it may delete, in the order of the key",
@@ -164,17 +236,21 @@ var readsOwner = map[string]string{
 	"FROM organization_group g WHERE g.id = $1 AND g.account_id = $2":              "the same, should PostgreSQL prefer that index",
 	"FROM audit_entry WHERE account_id = $1 ORDER BY number DESC LIMIT 1":          "the last of the index",
 	"FROM audit_entry WHERE account_id = $2 ORDER BY number DESC LIMIT 1":          "the last of the index",
+	"FROM connection WHERE account_id = $1 ORDER BY name":                          "at most tenant.MaxConnections rows",
+	"SELECT COUNT(*) FROM connection WHERE account_id = $1":                        "at most tenant.MaxConnections rows",
+	"FROM connection c JOIN identity i ON i.connection_id = c.id":                  "all that is of them",
 	"DELETE FROM session WHERE account_id = $1":                                    "ends them all",
 }
 
 // growing are the tables that have no bound, and the names that queries give them.
 var growing = []string{
 	"account", "a", "organization_user", "u", "organization_group", "g", "membership", "m", "api_key", "audit_entry", "answer", "session", "outbox",
+	"connection", "c", "identity", "i", "lease",
 }
 
 // manyRows fill PostgreSQL with 20,000 accounts, as many users, and what belongs to
 // them: the manager m has half of all accounts and the organization a half of all
-// users, while the others have few.
+// users, while the others have few; a has 1,000 calls.
 var manyRows = []string{
 	`INSERT INTO manager (account_id, approved, channel_pool) SELECT 'm' || n, TRUE, 100 FROM generate_series(1, 500) n UNION ALL SELECT 'm', TRUE, 0`,
 	`INSERT INTO account (id, manager_id, number, revision, email, email_key, organization_name, allow_custom_pricing, rollup_billing, cancelled, currency, users, created_at, updated_at)
@@ -195,6 +271,12 @@ var manyRows = []string{
 	`INSERT INTO audit_entry (account_id, number, id, actor_user_id, credential_id, made_by, event, resource_type, resource_id, changes, request_id, created_at)
 		SELECT account_id, number, 'e' || id, '', '', '', 'e', 'r', id, '[]', '', created_at FROM organization_user WHERE id LIKE 'user%'`,
 	`INSERT INTO outbox (id, account_id, number, created_at) SELECT id, account_id, number, created_at FROM audit_entry WHERE event = 'e'`,
+	`INSERT INTO connection (id, account_id, name, kind, active, hold, created_at, updated_at)
+		SELECT 'c' || n, CASE WHEN n <= 500 THEN 'a' ELSE 'a' || n END, 'n' || n, 'address', TRUE, '', n, n FROM generate_series(1, 10000) n`,
+	`INSERT INTO identity (value, account_id, connection_id) SELECT 'ip:' || c.id || i, account_id, c.id FROM connection c CROSS JOIN generate_series(1, 2) i WHERE c.hold = '' AND c.name LIKE 'n%'`,
+	`INSERT INTO lease (account_id, call_id, id, manager_id, connection_id, direction, units, switch_name, acquired_at, expires_at)
+		SELECT CASE WHEN n <= 1000 THEN 'a' ELSE 'a' || n END, 'call' || n, 'l' || n, CASE WHEN n <= 1000 THEN 'm' ELSE 'm' || n % 500 + 1 END, 'c1', 'outbound', 1,
+			's' || n % 5, n, CASE WHEN n <= 15000 THEN 1::BIGINT << 60 ELSE n END FROM generate_series(1, 20000) n`,
 }
 
 // openFull opens a database for statements to be looked at: with PostgreSQL it has

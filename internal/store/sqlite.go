@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
@@ -111,6 +112,8 @@ func (e *sqliteEngine) writer(ctx context.Context) (session, error) {
 func (e *sqliteEngine) follow(*DB)    {}
 func (e *sqliteEngine) trusted() bool { return true }
 func (e *sqliteEngine) tell(string)   {}
+
+func (e *sqliteEngine) doubt() time.Duration { return 0 }
 
 func (e *sqliteEngine) hold(context.Context, string, bool) (func(), error) {
 	return func() {}, nil

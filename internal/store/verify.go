@@ -27,6 +27,8 @@ const mostFindings = 100
 //   - no user, group, membership, key, session or entry is without its owner, and
 //     nothing of a removed user is left;
 //   - nobody who may not use services has a session;
+//   - no connection, identity or lease is without its owner, a connection that is
+//     on may be, and a cancelled account has none;
 //   - each account and user has the entry of its creation, and each entry younger
 //     than KeepEvents its event.
 //
@@ -104,6 +106,20 @@ var soundness = []string{
 		FROM session s LEFT JOIN organization_user u ON u.id = s.user_id LEFT JOIN account a ON a.id = s.account_id
 		WHERE u.id IS NULL OR a.id IS NULL OR u.removed OR u.user_status <> 'enabled' OR u.account_id <> s.account_id
 			OR a.disabled OR a.blocked OR a.cancelled`,
+	`SELECT 'connection ' || c.id || ' has no account that may have it'
+		FROM connection c LEFT JOIN account a ON a.id = c.account_id WHERE a.id IS NULL OR a.cancelled`,
+	`SELECT 'connection ' || c.id || ' is on and may not be'
+		FROM connection c JOIN account a ON a.id = c.account_id
+		WHERE c.active AND (a.disabled OR c.hold <> '' OR NOT EXISTS (SELECT 1 FROM identity i
+			WHERE i.connection_id = c.id AND i.value LIKE CASE c.kind WHEN 'address' THEN 'ip:%' ELSE 'sip:%' END))`,
+	`SELECT 'connection ' || c.id || ' has no audit entry of its creation'
+		FROM connection c LEFT JOIN (SELECT DISTINCT account_id, resource_id FROM audit_entry WHERE event = 'connection.created') e
+			ON e.account_id = c.account_id AND e.resource_id = c.id
+		WHERE e.resource_id IS NULL`,
+	`SELECT 'identity ' || i.value || ' has no owner'
+		FROM identity i LEFT JOIN connection c ON c.id = i.connection_id WHERE c.id IS NULL OR c.account_id <> i.account_id`,
+	`SELECT 'the lease of call ' || l.call_id || ' has no account'
+		FROM lease l LEFT JOIN account a ON a.id = l.account_id WHERE a.id IS NULL`,
 	`SELECT 'audit log of ' || account_id || ' has ' || COUNT(*) || ' entries, numbered ' || MIN(number) || ' to ' || MAX(number)
 		FROM audit_entry GROUP BY account_id HAVING COUNT(*) <> MAX(number) OR MIN(number) <> 1`,
 	`SELECT 'audit entry ' || e.id || ' has no account' FROM audit_entry e LEFT JOIN account a ON a.id = e.account_id WHERE a.id IS NULL`,

@@ -11,8 +11,8 @@ import (
 )
 
 // sound makes a database with something of everything: rootID, which manages two
-// accounts with channels, has a group with user "v" in it, who has a session, and
-// a removed user "u".
+// accounts with channels, has a group with user "v" in it, who has a session, a
+// removed user "u", and connection "c".
 func sound(tx *store.Tx) error {
 	if err := everyChange(tx); err != nil {
 		return err
@@ -93,6 +93,16 @@ func TestVerifyNames(t *testing.T) {
 		{"UPDATE session SET user_id = 'u'", "a session of user u has no owner who may sign in"},
 		{"UPDATE organization_user SET user_status = 'blocked' WHERE id = 'v'", "a session of user v has no owner who may sign in"},
 		{"UPDATE account SET blocked = TRUE WHERE manager_id = ''", "a session of user v has no owner who may sign in"},
+		{"UPDATE connection SET account_id = 'nobody'", "connection c has no account that may have it"},
+		{"UPDATE account SET cancelled = TRUE WHERE id = '" + rootID + "'", "connection c has no account that may have it"},
+		{"UPDATE account SET disabled = TRUE WHERE id = '" + rootID + "'", "connection c is on and may not be"},
+		{"UPDATE connection SET hold = 'unpaid'", "connection c is on and may not be"},
+		{"UPDATE connection SET kind = 'address'", "connection c is on and may not be"},
+		{"DELETE FROM identity WHERE value = 'sip:alice'", "connection c is on and may not be"},
+		{"UPDATE audit_entry SET event = 'other' WHERE resource_id = 'c'", "connection c has no audit entry of its creation"},
+		{"DELETE FROM connection", "identity sip:alice has no owner"},
+		{"UPDATE identity SET account_id = 'nobody'", "identity tel:+15550101 has no owner"},
+		{"UPDATE lease SET account_id = 'nobody'", "the lease of call call has no account"},
 		{"DELETE FROM audit_entry WHERE account_id = '" + rootID + "' AND number = 2", "entries, numbered 1 to"},
 		{"UPDATE audit_entry SET account_id = 'nobody' WHERE account_id = 'child1'", "has no account"},
 		{"UPDATE audit_entry SET event = 'other' WHERE account_id = 'child1'", "account child1 has no audit entry of its creation"},

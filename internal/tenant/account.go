@@ -166,18 +166,40 @@ func NewAccount(actor Actor, account Account, owner User, keys []Key) (Change, e
 	return change, nil
 }
 
-// Disable takes an account out of service for its manager. Disabling twice is
-// an empty change. A cancelled account is refused with kind Conflict.
-func Disable(actor Actor, account Account, now time.Time) (Change, error) {
+// Disable takes an account out of service for its manager, and switches its
+// connections off. Disabling twice is an empty change. A cancelled account is
+// refused with kind Conflict.
+func Disable(actor Actor, account Account, connections []Connection, now time.Time) (Change, error) {
 	change, err := alterAccount(actor, "managed_account.disabled", account, now, func(a *Account) { a.Disabled = true })
 	change.EndSessions = true
+	if err == nil && !change.Empty() {
+		change.switchOff(connections, now)
+	}
 	return change, err
 }
 
+// HangUp asks the switches to end calls of an account that run. Whether they do is
+// theirs; no call is a Change that is empty.
+func HangUp(actor Actor, account Account, callIDs []string) Change {
+	change := changeOf(actor, "calls.terminate", account.ID, "managed_account", account.ID)
+	change.HangUp = callIDs
+	return change
+}
+
 // Enable lifts what Disable did and nothing else: an account that the operator
-// blocked stays blocked. Enabling twice is an empty change.
-func Enable(actor Actor, account Account, now time.Time) (Change, error) {
-	return alterAccount(actor, "managed_account.enabled", account, now, func(a *Account) { a.Disabled = false })
+// blocked stays blocked. Its connections stay off unless reenable; then those with
+// problems do, and are in LeftOff. Enabling twice is an empty change, but for the
+// connections.
+func Enable(actor Actor, account Account, connections []Connection, reenable bool, now time.Time) (Change, error) {
+	change, err := alterAccount(actor, "managed_account.enabled", account, now, func(a *Account) { a.Disabled = false })
+	if err != nil || !reenable {
+		return change, err
+	}
+	if change.Empty() {
+		change = changeOf(actor, "managed_account.enabled", account.ID, "managed_account", account.ID)
+	}
+	change.switchOn(connections, now)
+	return change, nil
 }
 
 // Block takes an account out of service for the operator.
@@ -192,9 +214,10 @@ func Unblock(actor Actor, account Account, now time.Time) (Change, error) {
 	return alterAccount(actor, "account.unblocked", account, now, func(a *Account) { a.Blocked = false })
 }
 
-// Cancel ends an account for good and gives its channels back to the pool.
+// Cancel ends an account for good, gives its channels back to the pool and takes its
+// connections away, so that their usernames, addresses and numbers are free.
 // Cancelling twice is an empty change.
-func Cancel(actor Actor, account Account, now time.Time) (Change, error) {
+func Cancel(actor Actor, account Account, connections []Connection, now time.Time) (Change, error) {
 	if account.Cancelled {
 		return Change{}, nil
 	}
@@ -203,6 +226,9 @@ func Cancel(actor Actor, account Account, now time.Time) (Change, error) {
 		a.ChannelLimit = 0
 	})
 	change.EndSessions = true
+	for _, connection := range connections {
+		change.Connections = append(change.Connections, Diff[Connection]{Before: &connection})
+	}
 	return change, err
 }
 

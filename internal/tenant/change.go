@@ -1,7 +1,9 @@
 package tenant
 
-// Diff is one row before and after: no Before is a new row, no After does not
-// occur, since nothing is ever deleted without a trace.
+import "strings"
+
+// Diff is one row before and after: no Before is a new row, no After one that
+// goes.
 type Diff[T any] struct{ Before, After *T }
 
 // Change is everything one use case alters. The store writes it with its audit
@@ -22,13 +24,18 @@ type Change struct {
 	Groups      []Diff[Group]
 	Keys        []Diff[Key]
 	Memberships []Membership
+	Connections []Diff[Connection]
+	// LeftOff are connections that were to be switched on, and could not be.
+	LeftOff []LeftOff
+	// HangUp are the calls that switches are asked to end, by their ids.
+	HangUp []string
 	// EndSessions ends every session of the account's users.
 	EndSessions bool
 }
 
 // Empty reports whether there is nothing to write.
 func (c *Change) Empty() bool {
-	return len(c.Accounts)+len(c.Managers)+len(c.Users)+len(c.Groups)+len(c.Keys)+len(c.Memberships) == 0
+	return len(c.Accounts)+len(c.Managers)+len(c.Users)+len(c.Groups)+len(c.Keys)+len(c.Memberships)+len(c.Connections)+len(c.HangUp) == 0
 }
 
 // FieldChange is one field before and after, for the audit log. It never holds
@@ -64,6 +71,15 @@ func (c *Change) Fields() []FieldChange {
 			changes = append(changes, FieldChange{"groups", m.Group, nil})
 		}
 	}
+	for _, d := range c.Connections {
+		changes = append(changes, c.connectionFields(d)...)
+	}
+	for _, l := range c.LeftOff {
+		changes = append(changes, FieldChange{"connections." + l.Connection.Name + ".left_off", nil, strings.Join(l.Problems, "; ")})
+	}
+	for _, id := range c.HangUp {
+		changes = append(changes, FieldChange{"call_id", nil, id})
+	}
 	return changes
 }
 
@@ -74,6 +90,12 @@ type field struct {
 
 func compare[T any](before, after *T, fields func(*T) []field) []FieldChange {
 	var changes []FieldChange
+	if after == nil {
+		for _, f := range fields(before) {
+			changes = append(changes, FieldChange{f.name, f.value, nil})
+		}
+		return changes
+	}
 	var old []field
 	if before != nil {
 		old = fields(before)

@@ -23,6 +23,8 @@ const (
 	BadSort
 	// BadEmail means an address that cannot be used.
 	BadEmail
+	// BadNumber means a phone number that is not in E.164 form.
+	BadNumber
 	// BadEncoding means text that is not UTF-8, or that has a NUL in it.
 	BadEncoding
 	// BadJSON means a body that is not one JSON object.

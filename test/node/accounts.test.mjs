@@ -147,7 +147,7 @@ describe('managed accounts', () => {
     const pool = async () => (await mine.client.managedAccounts.getAllocatableGlobalOutboundChannels()).data;
     assert.deepEqual(await pool(), {
       record_type: 'allocatable_global_outbound_channels', allocatable_global_outbound_channels: 10,
-      total_global_channels_allocated: 4, managed_account_allow_custom_pricing: false,
+      total_global_channels_allocated: 4, channels_in_use: 0, managed_account_allow_custom_pricing: false,
     });
     const limit = (id, channel_limit) => mine.client.managedAccounts.updateGlobalChannelLimit(id, { channel_limit });
     assert.deepEqual((await limit(one.id, 8)).data, {

@@ -72,11 +72,54 @@ CREATE TABLE audit_entry (
     PRIMARY KEY (account_id, number)
 );
 
+CREATE TABLE connection (
+    id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    active BOOLEAN NOT NULL,
+    hold TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    CHECK (kind IN ('credentials', 'address')),
+    PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX connection_name ON connection (account_id, name);
+
+CREATE TABLE identity (
+    value TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    connection_id TEXT NOT NULL,
+    PRIMARY KEY (value)
+);
+CREATE INDEX identity_connection ON identity (connection_id, value);
+
 CREATE TABLE installation (
     name TEXT NOT NULL,
     value TEXT NOT NULL,
     PRIMARY KEY (name)
 );
+
+CREATE TABLE lease (
+    account_id TEXT NOT NULL,
+    call_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    manager_id TEXT NOT NULL,
+    connection_id TEXT NOT NULL,
+    direction TEXT NOT NULL,
+    units BIGINT NOT NULL,
+    switch_name TEXT NOT NULL,
+    acquired_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    CHECK (direction IN ('inbound', 'outbound')),
+    CHECK (units > 0),
+    PRIMARY KEY (account_id, call_id)
+);
+CREATE INDEX lease_call ON lease (call_id);
+CREATE INDEX lease_expiry ON lease (expires_at);
+CREATE INDEX lease_pool ON lease (manager_id, direction, expires_at, units);
+CREATE INDEX lease_switch ON lease (switch_name, call_id, account_id);
+CREATE INDEX lease_use ON lease (direction, account_id, expires_at, units);
 
 CREATE TABLE manager (
     account_id TEXT NOT NULL,
