@@ -37,16 +37,15 @@ import (
 // proxyProgram is a proxy that is installed here.
 type proxyProgram struct {
 	program string // on the PATH
-	version string // the flag that makes it say its version
-	files   []string
+	file    string // in deploy/
 	// arrange writes what else it needs into a folder that has its files, and returns
 	// its arguments and environment.
 	arrange func(t *testing.T, folder, token string) (args, env []string)
 }
 
 var proxyPrograms = []proxyProgram{
-	{"nginx", "-v", []string{"nginx/tenantry.conf"}, arrangeNginx},
-	{"caddy", "version", []string{"caddy/Caddyfile"}, arrangeCaddy},
+	{"nginx", "nginx/tenantry.conf", arrangeNginx},
+	{"caddy", "caddy/Caddyfile", arrangeCaddy},
 }
 
 func arrangeNginx(t *testing.T, folder, token string) (args, env []string) {
@@ -80,13 +79,8 @@ func write(t *testing.T, folder, name, text string) {
 // replacement is a change to a file of deploy/ that a reader of it makes as well.
 type replacement struct{ old, new string }
 
-// proxyOutput is what a proxy writes.
-type proxyOutput struct {
-	logBuffer
-}
-
 // startProxy runs a proxy until the test is over, and returns its address.
-func startProxy(t *testing.T, p proxyProgram, tenantry, upstream, token string, changes ...replacement) (address string, said *proxyOutput) {
+func startProxy(t *testing.T, p proxyProgram, tenantry, upstream, token string, changes ...replacement) (address string, said *logBuffer) {
 	t.Helper()
 	path, err := exec.LookPath(p.program)
 	if err != nil {
@@ -97,26 +91,19 @@ func startProxy(t *testing.T, p proxyProgram, tenantry, upstream, token string, 
 		address = freeAddress(t)
 		folder := t.TempDir()
 		args, env := p.arrange(t, folder, token)
-		for _, name := range p.files {
-			text := deployFiles(t)[name]
-			_, port, _ := net.SplitHostPort(address)
-			for _, r := range append([]replacement{
-				{"127.0.0.1:8077", tenantry}, {"127.0.0.1:9000", upstream}, {":8080 {", ":" + port + " {\n\tbind 127.0.0.1"},
-				{"listen 8080;", "listen " + address + ";"}, {"/etc/nginx/tenantry-token", "tenantry-token"},
-			}, changes...) {
-				text = strings.ReplaceAll(text, r.old, r.new)
-			}
-			for _, r := range changes {
-				if !strings.Contains(text, r.new) {
-					t.Fatalf("%s has no %q", name, r.old)
-				}
-			}
-			if !strings.Contains(text, tenantry) || !strings.Contains(text, upstream) || !strings.Contains(text, port) {
-				t.Fatalf("%s does not name its addresses", name)
-			}
-			write(t, folder, filepath.Base(name), text)
+		text := deployFiles(t)[p.file]
+		_, port, _ := net.SplitHostPort(address)
+		for _, r := range append([]replacement{
+			{"127.0.0.1:8077", tenantry}, {"127.0.0.1:9000", upstream}, {":8080 {", ":" + port + " {\n\tbind 127.0.0.1"},
+			{"listen 8080;", "listen " + address + ";"}, {"/etc/nginx/tenantry-token", "tenantry-token"},
+		}, changes...) {
+			text = strings.ReplaceAll(text, r.old, r.new)
 		}
-		said = &proxyOutput{}
+		if !strings.Contains(text, tenantry) || !strings.Contains(text, upstream) || !strings.Contains(text, port) {
+			t.Fatalf("%s does not name its addresses", p.file)
+		}
+		write(t, folder, filepath.Base(p.file), text)
+		said = &logBuffer{}
 		// The shell ends the proxy when the test lets go of its input, in whatever way
 		// the test itself ends.
 		c := exec.Command("sh", append([]string{"-c", `"$@" & proxy=$!; read -r _; kill "$proxy"; wait "$proxy"`, "sh", path}, args...)...)
@@ -152,7 +139,7 @@ func startProxy(t *testing.T, p proxyProgram, tenantry, upstream, token string, 
 }
 
 // listens waits until a proxy can be reached; false if its port is somebody else's.
-func listens(t *testing.T, address string, said *proxyOutput) bool {
+func listens(t *testing.T, address string, said *logBuffer) bool {
 	for start := time.Now(); time.Since(start) < 30*time.Second; time.Sleep(10 * time.Millisecond) {
 		if strings.Contains(said.String(), "ddress already in use") {
 			return false
