@@ -82,10 +82,7 @@ type replacement struct{ old, new string }
 // startProxy runs a proxy until the test is over, and returns its address.
 func startProxy(t *testing.T, p proxyProgram, tenantry, upstream, token string, changes ...replacement) (address string, said *logBuffer) {
 	t.Helper()
-	path, err := exec.LookPath(p.program)
-	if err != nil {
-		missingProxy(t, p.program, err)
-	}
+	path := proxyPath(t, p.program)
 	// The port is free now, and may be somebody else's in a moment.
 	for range 5 {
 		address = freeAddress(t)
@@ -163,13 +160,23 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// missingProxy skips the test, or fails it where nothing may be skipped.
-func missingProxy(t *testing.T, program string, err error) {
+// proxyPath is where a program is. Without it the test is skipped, or fails where
+// nothing may be skipped.
+func proxyPath(t *testing.T, program string) string {
 	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		// Debian keeps its servers off the PATH of users.
+		path, err = exec.LookPath("/usr/sbin/" + program)
+	}
+	if err == nil {
+		return path
+	}
 	if os.Getenv("TENANTRY_TEST_REQUIRE") == "all" {
 		t.Fatalf("%s is missing and TENANTRY_TEST_REQUIRE=all: %v", program, err)
 	}
 	t.Skipf("NOT TESTED with %s, which is missing (Debian: apt-get install %[1]s): %v", program, err)
+	return ""
 }
 
 // proxySeed has an account for each answer.
@@ -439,9 +446,7 @@ func TestProxies(t *testing.T) {
 }
 
 func testProxy(t *testing.T, p proxyProgram) {
-	if _, err := exec.LookPath(p.program); err != nil {
-		missingProxy(t, p.program, err)
-	}
+	proxyPath(t, p.program)
 	w := newProxyWorld(t)
 	address, said := startProxy(t, p, w.asked.address(), w.upstream.address(), w.token)
 	c := newCaller(t, address)
@@ -732,9 +737,7 @@ func TestProxiesWithoutTenantry(t *testing.T) {
 	for _, p := range proxyPrograms {
 		t.Run(p.program, func(t *testing.T) {
 			t.Parallel()
-			if _, err := exec.LookPath(p.program); err != nil {
-				missingProxy(t, p.program, err)
-			}
+			proxyPath(t, p.program)
 			w := newProxyWorld(t)
 			tenantry := strings.TrimPrefix(w.process.url, "http://")
 			address, _ := startProxy(t, p, tenantry, w.upstream.address(), w.token)
@@ -800,9 +803,7 @@ func TestNginxOpen(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs programs of others")
 	}
-	if _, err := exec.LookPath("nginx"); err != nil {
-		missingProxy(t, "nginx", err)
-	}
+	proxyPath(t, "nginx")
 	w := newProxyWorld(t)
 	tenantry := strings.TrimPrefix(w.process.url, "http://")
 	address, _ := startProxy(t, proxyPrograms[0], tenantry, w.upstream.address(), w.token,
