@@ -772,7 +772,7 @@ func TestProxiesWithoutTenantry(t *testing.T) {
 			// Something else may get its port.
 			other := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("X-Tenantry-Account", larry)
-				http.Error(w, "who is that?", 401)
+				http.Error(w, "who is that?", http.StatusUnauthorized)
 			}))
 			other.Listener.Close()
 			listener, err := net.Listen("tcp", tenantry)
