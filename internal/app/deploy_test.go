@@ -30,7 +30,7 @@ import (
 
 // These tests hold deploy/ and the program together, and its files with one
 // another. Whether HAProxy, Prometheus, systemd and Docker like them, only those can
-// tell: deploy/README.md.
+// tell: deploy/README.md. What asks about admission runs in proxy_test.go.
 
 // exportedMetrics are the metrics of our own that a server has, and of the standard
 // collectors those that the alerts ask for. Histograms are named without their
@@ -62,6 +62,8 @@ var foreignFlags = map[string]string{
 	"interval": "HEALTHCHECK", "start-period": "HEALTHCHECK",
 	"global": "git", "add": "git",
 	"now":            "systemctl",
+	"environ":        "caddy",
+	"mode":           "envoy",
 	"data-checksums": "initdb",
 	"config":         "prometheus", "storage": "prometheus",
 }
