@@ -466,9 +466,9 @@ type upload struct {
 	mu    sync.Mutex
 	timer *time.Timer
 	// reading: somebody waits for the client; done: nobody reads any more; began: the
-	// answer did; tooLate: the time was over.
-	reading, done, began, tooLate bool
-	failed                        error // of the last Read, io.EOF for the end
+	// answer did; tooLate: the time was over; stalled: as the client was waited for.
+	reading, done, began, tooLate, stalled bool
+	failed                                 error // of the last Read, io.EOF for the end
 }
 
 // long ago is over at once.
@@ -503,8 +503,8 @@ func (u *upload) late() {
 	if u.began || u.done {
 		return
 	}
-	u.tooLate = true
-	if u.reading {
+	u.tooLate, u.stalled = true, u.reading
+	if u.stalled {
 		u.control.SetReadDeadline(longAgo)
 	}
 	u.cancel(context.DeadlineExceeded)
@@ -548,13 +548,16 @@ func (u *upload) blame(c *call, err error) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	var large *http.MaxBytesError
+	badBody := tenant.Refuse(tenant.Malformed, "The request body could not be read.")
 	switch {
+	case u.stalled:
+		return badBody
 	case c.Context().Err() != nil:
 		return fmt.Errorf("the client has gone: %w", c.Context().Err())
 	case errors.As(u.failed, &large):
 		return c.operation.service.tooLarge()
-	case u.failed != nil && u.failed != io.EOF, u.tooLate && u.reading:
-		return tenant.Refuse(tenant.Malformed, "The request body could not be read.")
+	case u.failed != nil && u.failed != io.EOF:
+		return badBody
 	case u.tooLate:
 		return fmt.Errorf("%w: %v", tenant.Refuse(tenant.GatewayTimeout, ""), err)
 	}

@@ -83,9 +83,7 @@ func ReadServices(text []byte, lookup func(string) (string, bool)) ([]GatewaySer
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	if err := d.Decode(&file); err != nil && err != io.EOF {
-		// The words of the library are about our types.
-		return nil, errors.New(strings.NewReplacer(" in type httpapi.GatewayService", " in a service",
-			" in type struct { Services []httpapi.GatewayService \"yaml:\\\"services\\\"\" }", " in the file", "yaml: ", "").Replace(err.Error()))
+		return nil, errors.New(ownWords.Replace(err.Error()))
 	}
 	if err := d.Decode(&yaml.Node{}); err != io.EOF {
 		return nil, errors.New("there is more than one document in it")
@@ -116,6 +114,13 @@ func ReadServices(text []byte, lookup func(string) (string, bool)) ([]GatewaySer
 	}
 	return file.Services, nil
 }
+
+// ownWords turn what the library says of our types into what it means.
+var ownWords = strings.NewReplacer(
+	"yaml: ", "", " in type struct { Services []httpapi.GatewayService \"yaml:\\\"services\\\"\" }", " in the file", " in type httpapi.GatewayService", " in a service",
+	"[]httpapi.GatewayService", "a list of services", "map[string]httpapi.HeaderValue", "headers", "httpapi.GatewayService", "a service",
+	"time.Duration", "a time such as 30s",
+)
 
 var (
 	serviceName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
@@ -175,8 +180,8 @@ func (g *GatewayService) check(lookup func(string) (string, bool)) error {
 			}
 			value.text = text
 		}
-		if value.text != strings.TrimSpace(value.text) || strings.ContainsFunc(value.text, func(r rune) bool { return r < ' ' || r > '~' }) {
-			return fmt.Errorf("headers: the value of %s has something in it that a header cannot have", key)
+		if value.text == "" || value.text != strings.TrimSpace(value.text) || strings.ContainsFunc(value.text, func(r rune) bool { return r < ' ' || r > '~' }) {
+			return fmt.Errorf("headers: the value of %s is empty, or has something in it that a header cannot have", key)
 		}
 		canonical[key] = value
 	}
