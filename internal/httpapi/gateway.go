@@ -278,6 +278,7 @@ func (s *Server) proxy(w http.ResponseWriter, c *call, p proxied) (failed error)
 			up.answered()
 			c.status = int32(answer.StatusCode)
 			cleanAnswer(answer.Header)
+			cleanAnswer(answer.Trailer)
 			// What an interim answer left, and what we say ourselves, is said by us.
 			clear(c.header)
 			maps.Copy(answer.Header, own)

@@ -956,6 +956,59 @@ func TestGatewayExpect(t *testing.T) {
 	}
 }
 
+// TestGatewayHTTP2: the client's HTTP/2 makes no difference.
+func TestGatewayHTTP2(t *testing.T) {
+	early := rawUpstream(t, func(conn net.Conn, _ *http.Request) {
+		io.WriteString(conn, "HTTP/1.1 422 Unprocessable\r\nContent-Length: 2\r\n\r\nno")
+		io.Copy(io.Discard, conn)
+	})
+	g := newGateway(t, "services: [{name: x, path: /x, url: 'http://UPSTREAM', timeout: 300ms}, {name: early, path: /early, url: 'http://"+early+"'}]",
+		func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/x/stalled" {
+				io.Copy(io.Discard, r.Body)
+			}
+			echo(w, r)
+		})
+	front := httptest.NewUnstartedServer(g.world)
+	front.EnableHTTP2 = true
+	front.StartTLS()
+	defer front.Close()
+	ask := func(path string, body io.Reader) (*http.Response, string) {
+		t.Helper()
+		r, _ := http.NewRequest("POST", front.URL+path, body)
+		r.Header.Set("Authorization", "Bearer "+g.child.Key)
+		answer, err := front.Client().Do(r)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil || answer.ProtoMajor != 2 {
+			t.Fatalf("%s: %v, HTTP/%d", path, err, answer.ProtoMajor)
+		}
+		return answer, string(text)
+	}
+	large := strings.Repeat("x", 3<<20)
+	if answer, text := ask("/x/y", strings.NewReader(large)); answer.StatusCode != 200 || decodeEcho(t, text).Body != large || decodeEcho(t, text).Header.Get("X-Forwarded-Proto") != "https" {
+		t.Errorf("%d", answer.StatusCode)
+	}
+	stalled, write := io.Pipe()
+	defer write.Close()
+	go io.WriteString(write, "half")
+	if answer, text := ask("/x/stalled", stalled); answer.StatusCode != 400 {
+		t.Errorf("stalled: %d %s", answer.StatusCode, text)
+	}
+	open, write := io.Pipe()
+	defer write.Close()
+	go io.WriteString(write, "half")
+	if answer, text := ask("/early", open); answer.StatusCode != 422 || text != "no" {
+		t.Errorf("early: %d %s", answer.StatusCode, text)
+	}
+	if answer, _ := ask("/x/y", nil); answer.StatusCode != 200 {
+		t.Errorf("after all that: %d", answer.StatusCode)
+	}
+}
+
 // TestGatewayPasses: what a service answers is the answer, errors and all.
 func TestGatewayPasses(t *testing.T) {
 	seen := &witness{}
