@@ -226,6 +226,19 @@ func TestDeployCommands(t *testing.T) {
 	}
 }
 
+// TestDeployServices: the sample of services is one that starts.
+func TestDeployServices(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	services, err := httpapi.ReadServices([]byte(deployFiles(t)["gateway/services.yaml"]), func(name string) (string, bool) {
+		asked = append(asked, name)
+		return "secret", true
+	})
+	if err != nil || len(services) < 3 || len(asked) == 0 {
+		t.Errorf("%d services, variables %v, %v", len(services), asked, err)
+	}
+}
+
 type alertRules struct {
 	Groups []struct {
 		Rules []struct {
