@@ -35,6 +35,7 @@ var admissionRoutes = []Route{
 	{"ReleaseLeases", "POST " + admissionPrefix + "/leases/{call_id}/release", "admission", (*Server).releaseLeases},
 	{"ListLeases", "GET " + admissionPrefix + "/leases", "admission", (*Server).listLeases},
 	{"PutLiveCalls", "PUT " + admissionPrefix + "/switches/{name}/live", "admission", (*Server).putLiveCalls},
+	{"PutLiveCallsByPost", "POST " + admissionPrefix + "/switches/{name}/live", "admission", (*Server).putLiveCalls},
 
 	{"OperatorCheckAdmission", "POST " + operatorPrefix + "/admission/check", "operator", (*Server).checkAdmission},
 	{"OperatorListLeases", "GET " + operatorPrefix + "/leases", "operator", (*Server).listLeases},
@@ -484,15 +485,19 @@ func (s *Server) putLiveCalls(c *call) (any, error) {
 	return api.Response[api.Reconciled]{Data: api.Reconciled{Switch: name, Live: done.Live, Ending: done.Ending}}, nil
 }
 
-// liveCalls reads a list of calls: JSON, or text with one on each line. An empty body
-// is refused, for it would end every call.
+// liveCalls reads a list of calls: JSON, or text with one on each line. That none
+// lives has to be said in JSON: an empty text is what a script sends when the program
+// that should have made its list has failed, and it would end every call.
 func (c *call) liveCalls() ([]string, error) {
 	if c.mediaType() == "text/plain" {
-		ids := []string{}
+		var ids []string
 		for line := range strings.Lines(string(c.body)) {
 			if id := strings.TrimSpace(line); id != "" {
 				ids = append(ids, id)
 			}
+		}
+		if len(ids) == 0 {
+			return nil, tenant.RefuseField(tenant.Missing, "call_ids", `No call is in the text. When none lives, send {"call_ids":[]} as JSON.`)
 		}
 		return ids, nil
 	}

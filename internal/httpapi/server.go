@@ -403,7 +403,7 @@ const bodyTime = 15 * time.Second
 // readBody takes the body in, up to the limit. An empty one may have any type.
 func (s *Server) readBody(w http.ResponseWriter, c *call) error {
 	most := s.maxBody
-	if c.operation.ID == "PutLiveCalls" {
+	if c.operation.ID == "PutLiveCalls" || c.operation.ID == "PutLiveCallsByPost" {
 		most = max(most, mostLive)
 	}
 	tooLarge := tenant.Refuse(tenant.TooLarge, fmt.Sprintf("A request body may have at most %d bytes.", most))
