@@ -28,6 +28,7 @@ import (
 	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/internal/admission"
 	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/carrier"
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -50,6 +51,8 @@ type Options struct {
 	Reasons admission.Table
 	// AdmissionApart leaves the admission API to the handler Server.Admission.
 	AdmissionApart bool
+	// Messages hands messages over; nil means the sandbox.
+	Messages *carrier.Dispatcher
 	// Logger hears of faults, of refused credentials at info level, and at debug
 	// level of each request.
 	Logger *slog.Logger
@@ -68,6 +71,7 @@ type Server struct {
 	apart     bool                  // the admission API is answered by Admission alone
 	forwards  map[string]*operation // by the prefix of their paths
 	checks    map[string]*operation // by path
+	messages  *carrier.Dispatcher
 	db        *store.DB
 	log       *slog.Logger
 	observer  Observer     // may be nil
@@ -127,9 +131,12 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 	if o.Reasons == nil {
 		o.Reasons = admission.DefaultTable()
 	}
+	if o.Messages == nil {
+		o.Messages = carrier.NewDispatcher(db, carrier.Sandbox{}, o.Logger)
+	}
 	now := db.Source().Now
 	server := &Server{
-		admission: o.Admission, reasons: o.Reasons, apart: o.AdmissionApart, forwards: map[string]*operation{}, checks: map[string]*operation{},
+		messages: o.Messages, admission: o.Admission, reasons: o.Reasons, apart: o.AdmissionApart, forwards: map[string]*operation{}, checks: map[string]*operation{},
 		service: s, auth: a, db: db, log: o.Logger, observer: o.Observer, tracer: o.Tracer, mux: http.NewServeMux(), maxBody: o.MaxBody,
 		keys:      newLimiter(now, o.Rate, o.Burst, "keys", db.Tell),
 		failures:  newLimiter(now, 5, 100, "failures", db.Tell),
@@ -183,7 +190,7 @@ type Route struct {
 }
 
 // Routes is the whole API.
-var Routes = concat(accountRoutes, userRoutes, auditRoutes, sessionRoutes, operatorRoutes, connectionRoutes, admissionRoutes, healthRoutes)
+var Routes = concat(accountRoutes, userRoutes, auditRoutes, messageRoutes, sessionRoutes, operatorRoutes, connectionRoutes, admissionRoutes, healthRoutes)
 
 func concat(tables ...[]Route) (all []Route) {
 	for _, t := range tables {
