@@ -66,7 +66,7 @@ type Message struct {
 	// ValidUntil is when it is no longer given to a carrier.
 	ValidUntil *string `json:"valid_until"`
 	// WaitSeconds is always null.
-	WaitSeconds *int64 `json:"wait_seconds"`
+	WaitSeconds *float64 `json:"wait_seconds"`
 	// Errors say why it did not arrive; empty when nothing went wrong.
 	Errors []Error `json:"errors"`
 	// SmartEncodingApplied is always false: the text goes out as it came.
