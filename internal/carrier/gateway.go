@@ -27,12 +27,14 @@ type Gateway struct {
 	address, token string
 	http           *http.Client
 	log            *slog.Logger
+	// timeout is how long it may take to answer.
+	timeout time.Duration
 	// state is how it went last: what changes is logged.
 	state atomic.Pointer[string]
 }
 
 const (
-	// gatewayTime is how long the gateway may take to answer.
+	// gatewayTime is how long a gateway may take.
 	gatewayTime = 5 * time.Second
 	// mostAnswer is how much is read of an answer, in bytes.
 	mostAnswer = 64 << 10
@@ -49,7 +51,7 @@ func NewGateway(address, token string, log *slog.Logger) *Gateway {
 		MaxIdleConnsPerHost: mostBusy, IdleConnTimeout: time.Minute,
 		MaxResponseHeaderBytes: mostAnswer,
 	}
-	return &Gateway{address: address, token: token, log: log, http: &http.Client{
+	return &Gateway{address: address, token: token, log: log, timeout: gatewayTime, http: &http.Client{
 		Transport: transport,
 		// It would turn a POST into a GET, and show the token to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -69,7 +71,7 @@ type gatewayMessage struct {
 // time, is not.
 func (g *Gateway) HandOver(ctx context.Context, m *tenant.Message) Outcome {
 	again := Outcome{Status: tenant.MessageQueued, Again: backoff(m.Attempts)}
-	ctx, stop := context.WithTimeout(ctx, gatewayTime)
+	ctx, stop := context.WithTimeout(ctx, g.timeout)
 	defer stop()
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
