@@ -329,7 +329,8 @@ func (s *Server) answer(route Route, w http.ResponseWriter, c *call) (any, error
 		}
 	}
 	answer, err := route.handle(s, c)
-	if c.Method == http.MethodPost && (tenant.IsKind(err, tenant.TooMany) || errors.Is(err, store.ErrBusy)) {
+	var decided *denied
+	if c.Method == http.MethodPost && (tenant.IsKind(err, tenant.TooMany) || errors.Is(err, store.ErrBusy) || errors.As(err, &decided)) {
 		s.turnedAway(c)
 	}
 	return answer, err
