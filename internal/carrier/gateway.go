@@ -70,6 +70,9 @@ type gatewayMessage struct {
 // with 502, 503 or 504, is to be sent again; what it may have taken, and did not say in
 // time, is not.
 func (g *Gateway) HandOver(ctx context.Context, m *tenant.Message) Outcome {
+	if m.Status != tenant.MessageQueued { // the sandbox had it, before there was a gateway
+		return Outcome{Status: tenant.MessageUnconfirmed, Failure: tenant.FailureNoAnswer}
+	}
 	again := Outcome{Status: tenant.MessageQueued, Again: backoff(m.Attempts)}
 	ctx, stop := context.WithTimeout(ctx, g.timeout)
 	defer stop()

@@ -185,6 +185,22 @@ func TestGatewayMessage(t *testing.T) {
 	}
 }
 
+// TestGatewayAfterSandbox: what the sandbox said that it sent is not sent after all.
+func TestGatewayAfterSandbox(t *testing.T) {
+	w := newWorld(t, dbtest.SQLite(t))
+	d := NewDispatcher(w.db, Sandbox{}, discard)
+	m := w.send(t, good, time.Time{})
+	d.HandOver(t.Context(), m)
+	w.clock.move(moment)
+	due(t, d, 1)
+	w.clock.move(moment)
+	gateway := newScript(t)
+	due(t, NewDispatcher(w.db, NewGateway(gateway.URL, "", discard), discard), 1)
+	if got := w.now(t, m); got.Status != tenant.MessageUnconfirmed {
+		t.Errorf("%+v", got)
+	}
+}
+
 // FuzzReason: whatever a gateway says, what is kept of it is one short line.
 func FuzzReason(f *testing.F) {
 	for _, seed := range []string{``, `{}`, `[]`, `{"detail":"No\u0000 \u202ereally"}`, `{"errors":[{"title":"a"}]}`, `{"errors":[]}`, `{"detail":1}`, `{"detail":"` + strings.Repeat("ü", 300) + `"}`, "{\"detail\":\"\xff\"}", `<html>`} {

@@ -223,8 +223,8 @@ func (c *MessageContent) checkText() error {
 	switch {
 	case c.Text == "" && len(c.MediaURLs) == 0:
 		return RefuseField(Missing, "text", "A message needs a text or media_urls.")
-	case strings.ContainsRune(c.Text, 0) || !utf8.ValidString(c.Text):
-		return RefuseField(BadEncoding, "text", "May not contain NUL characters.")
+	case strings.ContainsRune(c.Text, 0) || strings.ContainsRune(c.Text, utf8.RuneError):
+		return RefuseField(BadEncoding, "text", "May not contain NUL characters, nor halves of characters.")
 	}
 	if c.Type == "MMS" {
 		c.Encoding, c.Parts = "", 1
