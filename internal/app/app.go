@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/tenantry/tenantry/internal/admission"
 	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/carrier"
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/httpapi"
 	"github.com/tenantry/tenantry/internal/service"
@@ -45,6 +47,8 @@ type App struct {
 	// Handler does.
 	switches         http.Handler
 	switchesListener net.Listener
+
+	messages *carrier.Dispatcher
 
 	log     *slog.Logger
 	metrics *metrics       // nil when nobody is to see them
@@ -134,10 +138,12 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 	}
 	a.Service = service.New(a.DB, a.Sealer, auth.NewPasswords(c.PasswordMinLength), service.Options{
 		DefaultChannels: c.DefaultChannels, Currency: c.Currency, KeepAnswers: c.KeepAnswers,
-		SessionLife: c.SessionLife, DirectoryBytes: c.DirectoryMemory << 20,
+		SessionLife: c.SessionLife, DirectoryBytes: c.DirectoryMemory << 20, KeepMessages: c.MessageKeep,
 	})
+	a.messages = carrier.NewDispatcher(a.DB, a.carrier(), a.log)
 	options := httpapi.Options{
 		Rate: c.RateLimit, Burst: c.RateBurst, MaxBody: c.MaxBody, TrustedProxies: c.TrustedProxies, Logger: parts.Logger,
+		Messages: a.messages,
 	}
 	if a.traces != nil {
 		options.Tracer = a.traces.Tracer("github.com/tenantry/tenantry")
@@ -180,6 +186,14 @@ func (a *App) token(given, name string, source *tenant.Source) (string, error) {
 		return "", fmt.Errorf("%s token: %w", name, err)
 	}
 	return base64.StdEncoding.EncodeToString(token), nil
+}
+
+// carrier is who gets the messages.
+func (a *App) carrier() carrier.Carrier {
+	if a.Config.MessageGateway == "" {
+		return carrier.Sandbox{}
+	}
+	return carrier.NewGateway(a.Config.MessageGateway, a.Config.MessageGatewayToken, a.log)
 }
 
 // admission sets what decides, and how that is put.
@@ -313,6 +327,9 @@ func (a *App) Serve(ctx context.Context, listener net.Listener) (err error) {
 		config = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	}
 	background, stop := context.WithCancel(context.Background())
+	var messages sync.WaitGroup
+	messages.Go(func() { a.messages.Run(background) })
+	defer messages.Wait() // what is being handed over is written down
 	defer stop()
 	go a.Service.Prune(background)
 

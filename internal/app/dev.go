@@ -87,9 +87,10 @@ func (d *DevCommand) run(ctx context.Context, out io.Writer) error {
 	}
 	c.Data, c.RateLimit, c.RateBurst, c.LogLevel = folder, d.RateLimit, d.RateBurst, "warn"
 	c.DrainTime = min(c.DrainTime, time.Second)
-	c.MetricsListen, c.AdmissionListen = "", "" // what is set for a server on this machine is taken already
-	c.Database = ""                             // and its data is no place for keys that everybody knows
-	c.Services = d.Services                     // nor these behind them
+	c.MetricsListen, c.AdmissionListen = "", ""      // what is set for a server on this machine is taken already
+	c.MessageGateway, c.MessageGatewayToken = "", "" // nobody means real messages here
+	c.Database = ""                                  // and its data is no place for keys that everybody knows
+	c.Services = d.Services                          // not those that are set for a server
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:8077")
 	logger := NewLogger(c, os.Stderr)
 	slog.SetDefault(logger)

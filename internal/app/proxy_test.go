@@ -358,20 +358,20 @@ func (u *upstreamServer) check(t *testing.T) int {
 	return u.requests
 }
 
-// caller calls an API through a proxy.
-type caller struct {
+// apiCaller calls an API through a proxy.
+type apiCaller struct {
 	address string
 	http    *http.Client
 }
 
-func newCaller(t *testing.T, address string) *caller {
+func newCaller(t *testing.T, address string) *apiCaller {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &caller{address, &http.Client{Transport: transport, Timeout: 30 * time.Second}}
+	return &apiCaller{address, &http.Client{Transport: transport, Timeout: 30 * time.Second}}
 }
 
 // do sends a request with headers in pairs.
-func (c *caller) do(t *testing.T, method, target string, body io.Reader, headers ...string) reply {
+func (c *apiCaller) do(t *testing.T, method, target string, body io.Reader, headers ...string) reply {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+c.address+target, body)
 	if err != nil {

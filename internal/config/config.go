@@ -53,7 +53,10 @@ type Config struct {
 	LeaseLife         time.Duration `default:"2h" env:"TENANTRY_LEASE_LIFE" help:"How long a call holds its channels when nobody says that it lives."`
 	LeaseGrace        time.Duration `default:"1m" env:"TENANTRY_LEASE_GRACE" help:"How long a call holds its channels that the switch does not name among those that live."`
 
-	Services string `env:"TENANTRY_SERVICES" type:"path" placeholder:"FILE" help:"YAML file with services of yours that are put behind the API."`
+	Services            string        `env:"TENANTRY_SERVICES" type:"path" placeholder:"FILE" help:"YAML file with services of yours that are put behind the API."`
+	MessageGateway      string        `env:"TENANTRY_MESSAGE_GATEWAY" placeholder:"URL" help:"HTTP server that messages are handed over to; default: a sandbox that delivers nothing."`
+	MessageGatewayToken string        `env:"TENANTRY_MESSAGE_GATEWAY_TOKEN" help:"Bearer token that the message gateway is shown."`
+	MessageKeep         time.Duration `default:"72h" env:"TENANTRY_MESSAGE_KEEP" help:"How long a message is remembered."`
 
 	DrainTime time.Duration `default:"10s" env:"TENANTRY_DRAIN_TIME" help:"How long a stop waits for requests under way."`
 	LogLevel  string        `default:"info" enum:"debug,info,warn,error" env:"TENANTRY_LOG_LEVEL" help:"What is logged: ${enum}."`
@@ -115,6 +118,13 @@ func (c *Config) Check() error {
 		return fmt.Errorf("admission-call-rate must be from 0.001 to 1000000, or -1 for no limit")
 	case c.AdmissionMaxAge < time.Second || c.LeaseLife < time.Minute || c.LeaseGrace < time.Second:
 		return fmt.Errorf("admission-max-age and lease-grace must be at least 1s and lease-life at least 1m")
+	case c.MessageGateway != "" && !isHTTP(c.MessageGateway):
+		// It is not repeated: there may be a password in it.
+		return fmt.Errorf("message-gateway must be an http or https URL, such as https://sms.example.com/messages")
+	case c.MessageGatewayToken != "" && c.MessageGateway == "":
+		return fmt.Errorf("message-gateway-token is nothing without message-gateway")
+	case c.MessageKeep < 24*time.Hour || c.MessageKeep > 3650*24*time.Hour:
+		return fmt.Errorf("message-keep must be at least 24h, which is how long idempotency keys last, and at most 87600h")
 	case c.Data == "":
 		return fmt.Errorf("data must name a folder")
 	case c.OperatorToken != "" && len(c.OperatorToken) < 16:
@@ -141,6 +151,11 @@ func (c *Config) Check() error {
 		return fmt.Errorf("directory-memory must be from 1 to %d MiB", 1<<30)
 	}
 	return nil
+}
+
+func isHTTP(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
 func hostPort(address string) bool {

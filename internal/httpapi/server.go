@@ -28,6 +28,7 @@ import (
 	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/internal/admission"
 	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/carrier"
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -52,6 +53,8 @@ type Options struct {
 	AdmissionApart bool
 	// Services are what the gateway puts behind this API; see ReadServices.
 	Services []GatewayService
+	// Messages hands messages over; nil means the sandbox.
+	Messages *carrier.Dispatcher
 	// Logger hears of faults, of refused credentials at info level, and at debug
 	// level of each request.
 	Logger *slog.Logger
@@ -71,6 +74,7 @@ type Server struct {
 	apart     bool                  // the admission API is answered by Admission alone
 	forwards  map[string]*operation // by the prefix of their paths
 	checks    map[string]*operation // by path
+	messages  *carrier.Dispatcher
 	db        *store.DB
 	log       *slog.Logger
 	observer  Observer     // may be nil
@@ -131,9 +135,12 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 	if o.Reasons == nil {
 		o.Reasons = admission.DefaultTable()
 	}
+	if o.Messages == nil {
+		o.Messages = carrier.NewDispatcher(db, carrier.Sandbox{}, o.Logger)
+	}
 	now := db.Source().Now
 	server := &Server{
-		admission: o.Admission, reasons: o.Reasons, apart: o.AdmissionApart, forwards: map[string]*operation{}, checks: map[string]*operation{},
+		messages: o.Messages, admission: o.Admission, reasons: o.Reasons, apart: o.AdmissionApart, forwards: map[string]*operation{}, checks: map[string]*operation{},
 		service: s, auth: a, db: db, log: o.Logger, observer: o.Observer, tracer: o.Tracer, mux: http.NewServeMux(), maxBody: o.MaxBody,
 		keys:      newLimiter(now, o.Rate, o.Burst, "keys", db.Tell),
 		failures:  newLimiter(now, 5, 100, "failures", db.Tell),
@@ -190,7 +197,7 @@ type Route struct {
 }
 
 // Routes is the whole API.
-var Routes = concat(accountRoutes, userRoutes, auditRoutes, sessionRoutes, operatorRoutes, connectionRoutes, admissionRoutes, healthRoutes)
+var Routes = concat(accountRoutes, userRoutes, auditRoutes, messageRoutes, sessionRoutes, operatorRoutes, connectionRoutes, admissionRoutes, healthRoutes)
 
 func concat(tables ...[]Route) (all []Route) {
 	for _, t := range tables {
@@ -341,7 +348,8 @@ func (s *Server) answer(route Route, w http.ResponseWriter, c *call) (any, error
 		}
 	}
 	answer, err := route.handle(s, c)
-	if !elsewhere && c.Method == http.MethodPost && (tenant.IsKind(err, tenant.TooMany) || errors.Is(err, store.ErrBusy)) {
+	var decided *denied
+	if !elsewhere && c.Method == http.MethodPost && (tenant.IsKind(err, tenant.TooMany) || errors.Is(err, store.ErrBusy) || errors.As(err, &decided)) {
 		s.turnedAway(c)
 	}
 	return answer, err

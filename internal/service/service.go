@@ -27,6 +27,9 @@ type Options struct {
 	KeepKeyedAnswers time.Duration
 	// SessionLife is how long a sign-in lasts; 0 means 12 hours.
 	SessionLife time.Duration
+	// KeepMessages is how long a message is remembered after it was to be sent; 0 means
+	// 72 hours.
+	KeepMessages time.Duration
 	// DirectoryBytes bounds the memory of the list indexes; 0 means 1 GiB.
 	DirectoryBytes int64
 }
@@ -56,6 +59,9 @@ func New(db *store.DB, sealer *auth.Sealer, passwords *auth.Passwords, o Options
 	}
 	if o.SessionLife == 0 {
 		o.SessionLife = 12 * time.Hour
+	}
+	if o.KeepMessages == 0 {
+		o.KeepMessages = 72 * time.Hour
 	}
 	if o.DirectoryBytes == 0 {
 		o.DirectoryBytes = 1 << 30

@@ -75,17 +75,7 @@ func (s *Service) SignIn(ctx context.Context, email, password, organizationID, r
 
 // admit refuses a person whose account, or who, may not use services now.
 func (s *Service) admit(tx *store.Tx, user *tenant.User) error {
-	account, err := tx.Account(user.AccountID)
-	if err != nil {
-		return err
-	}
-	var managing *tenant.Account
-	if account.ManagerID != "" {
-		if managing, err = tx.Account(account.ManagerID); err != nil {
-			return err
-		}
-	}
-	if err := account.Admit(managing); err != nil {
+	if err := tx.Admit(user.AccountID); err != nil {
 		return err
 	}
 	return auth.AdmitUser(user)

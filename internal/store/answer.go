@@ -44,9 +44,9 @@ func (tx *Tx) KeptAnswer(request string) (*Answer, error) {
 	}, "SELECT id, request, body, sealed FROM answer WHERE request = $1 AND expires_at > $2 ORDER BY id LIMIT 1", request, micros(tx.now))
 }
 
-// Prune forgets at most limit answers, sessions and leases whose time is over, the events
-// from before keep, and processes not seen since then, and returns how many rows
-// went.
+// Prune forgets at most limit answers, sessions, leases and messages whose time is over,
+// the events from before keep, and processes not seen since then, and returns how many
+// rows went.
 func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	var total int64
 	for _, query := range []string{
@@ -55,6 +55,7 @@ func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 		// The time stands there twice: what was found out of date may be taken anew
 		// before it is deleted, and then only the row itself tells.
 		"DELETE FROM lease WHERE (account_id, call_id) IN (SELECT account_id, call_id FROM lease WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) AND expires_at <= $1",
+		"DELETE FROM message WHERE id IN (SELECT id FROM message WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
 	} {
 		n, err := tx.execCount(query, micros(tx.now), limit)
 		if err != nil {

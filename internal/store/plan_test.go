@@ -80,8 +80,13 @@ var reads = map[string]func(tx *store.Tx){
 	"LeasesOfCall":        func(tx *store.Tx) { tx.LeasesOfCall("call") },
 	"LeasesOfSwitch":      func(tx *store.Tx) { tx.LeasesOfSwitch("s", "", "", 10) },
 
+	"Admit":         func(tx *store.Tx) { tx.Admit("a") },
+	"Message":       func(tx *store.Tx) { tx.Message("a", "m1") },
+	"AnyMessageDue": func(tx *store.Tx) { tx.AnyMessageDue() },
+
 	// Those that write are called by everyChange.
 	"Apply": nil, "Agree": nil, "KeepAnswer": nil, "TakeAnswer": nil, "Prune": nil, "StartSession": nil, "EndSession": nil,
+	"AddMessage": nil, "TakeDueMessages": nil, "SettleMessage": nil,
 	"AcquireLease": nil, "ExtendLease": nil, "ShortenLease": nil, "ReleaseLease": nil, "ReleaseCall": nil,
 }
 
@@ -153,6 +158,9 @@ func everyChange(tx *store.Tx) error {
 	if err := everyLease(tx); err != nil {
 		return err
 	}
+	if err := everyMessage(tx); err != nil {
+		return err
+	}
 	if err := tx.StartSession(store.Session{Digest: "s", AccountID: rootID, UserID: rootID}); err != nil {
 		return err
 	}
@@ -190,6 +198,34 @@ func everyConnection(tx *store.Tx, root tenant.Account) error {
 	}
 	for _, change := range []tenant.Change{created, altered, removed, tenant.RemoveConnection(operator, *removed.Connections[0].After)} {
 		if err := tx.Apply(change); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// everyMessage leaves a message "waiting" that is due in an hour.
+func everyMessage(tx *store.Tx) error {
+	now, later := tx.Now(), tx.Now().Add(time.Hour)
+	for _, id := range []string{"waiting", "sent"} {
+		m := tenant.Message{
+			ID: id, AccountID: rootID, Status: tenant.MessageQueued, DueAt: now, ReceivedAt: now, ValidUntil: later, ExpiresAt: later,
+			MessageContent: tenant.MessageContent{To: "+18445550001", Text: "Hello", Type: "SMS", Parts: 1},
+		}
+		if err := tx.AddMessage(&m); err != nil {
+			return err
+		}
+	}
+	taken, err := tx.TakeDueMessages(later, 10)
+	if err != nil {
+		return err
+	}
+	for i := range taken {
+		m := &taken[i]
+		if m.ID == "sent" {
+			m.Status, m.DueAt, m.SentAt = tenant.MessageSent, time.Time{}, now
+		}
+		if _, err := tx.SettleMessage(m, later); err != nil {
 			return err
 		}
 	}
@@ -245,7 +281,7 @@ var readsOwner = map[string]string{
 // growing are the tables that have no bound, and the names that queries give them.
 var growing = []string{
 	"account", "a", "organization_user", "u", "organization_group", "g", "membership", "m", "api_key", "audit_entry", "answer", "session", "outbox",
-	"connection", "c", "identity", "i", "lease",
+	"connection", "c", "identity", "i", "lease", "message",
 }
 
 // manyRows fill PostgreSQL with 20,000 accounts, as many users, and what belongs to
@@ -277,6 +313,8 @@ var manyRows = []string{
 	`INSERT INTO lease (account_id, call_id, id, manager_id, connection_id, direction, units, switch_name, acquired_at, expires_at)
 		SELECT CASE WHEN n <= 1000 THEN 'a' ELSE 'a' || n END, 'call' || n, 'l' || n, CASE WHEN n <= 1000 THEN 'm' ELSE 'm' || n % 500 + 1 END, 'c1', 'outbound', 1,
 			's' || n % 5, n, CASE WHEN n <= 15000 THEN 1::BIGINT << 60 ELSE n END FROM generate_series(1, 20000) n`,
+	`INSERT INTO message (id, account_id, user_id, credential_id, request_id, content, status, failure, reason, attempts, due_at, received_at, valid_until, sent_at, completed_at, expires_at)
+		SELECT 'm' || n, 'a', 'a', 'k', 'r', '{}', CASE WHEN n <= 5000 THEN 'queued' ELSE 'sent' END, '', '', 1, CASE WHEN n <= 5000 THEN n ELSE 0 END, n, n, n, n, n FROM generate_series(1, 20000) n`,
 }
 
 // openFull opens a database for statements to be looked at: with PostgreSQL it has
@@ -423,6 +461,13 @@ func countRows(t *testing.T, db *store.DB) {
 			n, err := tx.Prune(tx.Now(), 100)
 			if n < 300 {
 				t.Errorf("Prune: %d rows", n)
+			}
+			return err
+		},
+		"TakeDueMessages": func(tx *store.Tx) error {
+			taken, err := tx.TakeDueMessages(tx.Now(), 100)
+			if err == nil && len(taken) != 100 {
+				err = fmt.Errorf("%d messages were due", len(taken))
 			}
 			return err
 		},

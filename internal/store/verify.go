@@ -27,8 +27,8 @@ const mostFindings = 100
 //   - no user, group, membership, key, session or entry is without its owner, and
 //     nothing of a removed user is left;
 //   - nobody who may not use services has a session;
-//   - no connection, identity or lease is without its owner, a connection that is
-//     on may be, and a cancelled account has none;
+//   - no connection, identity, lease or message is without its owner, a connection
+//     that is on may be, a cancelled account has none, and no message is left lying;
 //   - each account and user has the entry of its creation, and each entry younger
 //     than KeepEvents its event.
 //
@@ -120,6 +120,10 @@ var soundness = []string{
 		FROM identity i LEFT JOIN connection c ON c.id = i.connection_id WHERE c.id IS NULL OR c.account_id <> i.account_id`,
 	`SELECT 'the lease of call ' || l.call_id || ' has no account'
 		FROM lease l LEFT JOIN account a ON a.id = l.account_id WHERE a.id IS NULL`,
+	`SELECT 'message ' || m.id || ' has no account'
+		FROM message m LEFT JOIN account a ON a.id = m.account_id WHERE a.id IS NULL`,
+	`SELECT 'message ' || id || ' is ' || status || CASE due_at WHEN 0 THEN ' and nobody does anything about it' ELSE ' and still to be looked after' END
+		FROM message WHERE due_at > 0 AND status NOT IN ('queued', 'sent') OR status = 'queued' AND due_at = 0`,
 	`SELECT 'audit log of ' || account_id || ' has ' || COUNT(*) || ' entries, numbered ' || MIN(number) || ' to ' || MAX(number)
 		FROM audit_entry GROUP BY account_id HAVING COUNT(*) <> MAX(number) OR MIN(number) <> 1`,
 	`SELECT 'audit entry ' || e.id || ' has no account' FROM audit_entry e LEFT JOIN account a ON a.id = e.account_id WHERE a.id IS NULL`,

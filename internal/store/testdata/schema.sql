@@ -142,6 +142,29 @@ CREATE TABLE membership (
 );
 CREATE INDEX membership_group ON membership (group_id, user_number);
 
+CREATE TABLE message (
+    id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    credential_id TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    content TEXT NOT NULL,
+    status TEXT NOT NULL,
+    failure TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    attempts BIGINT NOT NULL,
+    due_at BIGINT NOT NULL,
+    received_at BIGINT NOT NULL,
+    valid_until BIGINT NOT NULL,
+    sent_at BIGINT NOT NULL,
+    completed_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    CHECK (status IN ('queued', 'sent', 'delivered', 'sending_failed', 'delivery_failed', 'delivery_unconfirmed', 'expired')),
+    PRIMARY KEY (id)
+);
+CREATE INDEX message_due ON message (due_at) WHERE due_at > 0;
+CREATE INDEX message_expiry ON message (expires_at);
+
 CREATE TABLE node (
     id TEXT NOT NULL,
     batch BIGINT NOT NULL,
