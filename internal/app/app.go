@@ -154,6 +154,9 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 	if err := a.admission(&options); err != nil {
 		return nil, err
 	}
+	if err := a.services(&options); err != nil {
+		return nil, err
+	}
 	authenticator := auth.NewAuthenticator(a.DB, a.Sealer, a.OperatorToken)
 	if a.AdmissionToken != "" {
 		authenticator.AdmitSwitches(a.AdmissionToken)
@@ -217,6 +220,21 @@ func (a *App) admission(options *httpapi.Options) error {
 		LeaseLife: c.LeaseLife, Grace: c.LeaseGrace, Failure: failure, MaxAge: c.AdmissionMaxAge, Pace: pace,
 	})
 	options.AdmissionApart = c.AdmissionListen != ""
+	return nil
+}
+
+// services reads what the gateway puts behind the API.
+func (a *App) services(options *httpapi.Options) error {
+	if a.Config.Services == "" {
+		return nil
+	}
+	text, err := os.ReadFile(a.Config.Services)
+	if err != nil {
+		return fmt.Errorf("services: %w", err)
+	}
+	if options.Services, err = httpapi.ReadServices(text, os.LookupEnv); err != nil {
+		return fmt.Errorf("services: %s: %w", a.Config.Services, err)
+	}
 	return nil
 }
 

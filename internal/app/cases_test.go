@@ -118,13 +118,18 @@ func readCase(t *testing.T, path string) wireCase {
 	if err := yaml.Unmarshal([]byte(a.files["config.yaml"]), &settings); err != nil {
 		t.Fatal(err)
 	}
+	services := a.files["services.yaml"]
 	c.set = func(c *config.Config) {
+		if services != "" {
+			c.Services = serviceFile(t, services)
+		}
 		set(&c.RateLimit, settings.RateLimit)
 		set(&c.RateBurst, settings.RateBurst)
 		set(&c.KeepAnswers, settings.KeepAnswers)
 	}
 	delete(a.files, "seed.yaml")
 	delete(a.files, "config.yaml")
+	delete(a.files, "services.yaml")
 	for n := 1; len(a.files) > 0; n++ {
 		request, ok := a.files[fmt.Sprintf("%d.request", n)]
 		reply, too := a.files[fmt.Sprintf("%d.reply", n)]
@@ -136,6 +141,27 @@ func readCase(t *testing.T, path string) wireCase {
 		delete(a.files, fmt.Sprintf("%d.reply", n))
 	}
 	return c
+}
+
+// serviceFile writes a file of services, with the addresses of two that do not work.
+func serviceFile(t *testing.T, text string) string {
+	t.Helper()
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	silent, closed := listen(), listen() // nobody answers what the system takes for the first
+	t.Cleanup(func() { silent.Close() })
+	closed.Close()
+	text = strings.NewReplacer("{{silent}}", silent.Addr().String(), "{{closed}}", closed.Addr().String()).Replace(text)
+	path := filepath.Join(t.TempDir(), "services.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func set[T any](setting *T, value *T) {

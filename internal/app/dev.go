@@ -29,6 +29,7 @@ type DevCommand struct {
 	JSON      bool    `name:"json" help:"Print one line of JSON once ready, and nothing else."`
 	RateLimit float64 `default:"-1" help:"Requests a second one key may make on average; -1 for no limit."`
 	RateBurst int     `default:"1000" help:"Requests one key may make at once."`
+	Services  string  `type:"existingfile" placeholder:"FILE" help:"YAML file with services of yours that are put behind the API."`
 }
 
 // Help shows an example.
@@ -37,7 +38,8 @@ func (DevCommand) Help() string {
 the end. Examples:
   tenantry dev
   tenantry dev --json --listen 127.0.0.1:0
-  tenantry dev --seed accounts.yaml`
+  tenantry dev --seed accounts.yaml
+  tenantry dev --services services.yaml`
 }
 
 // DevInfo is the line that "dev --json" prints.
@@ -88,6 +90,7 @@ func (d *DevCommand) run(ctx context.Context, out io.Writer) error {
 	c.MetricsListen, c.AdmissionListen = "", ""      // what is set for a server on this machine is taken already
 	c.MessageGateway, c.MessageGatewayToken = "", "" // nobody means real messages here
 	c.Database = ""                                  // and its data is no place for keys that everybody knows
+	c.Services = d.Services                          // not those that are set for a server
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:8077")
 	logger := NewLogger(c, os.Stderr)
 	slog.SetDefault(logger)

@@ -80,6 +80,7 @@ var wellFormed = map[string]string{
 	"CheckAdmissionByQuery":                  `?kind=call&account_id=00000000-0000-7000-8000-000000000002`,
 	"ListLeases":                             `?switch=matrix`,
 	"PutLiveCalls":                           `{"call_ids":[]}`,
+	"PutLiveCallsByPost":                     `{"call_ids":[]}`,
 	"OperatorCheckAdmission":                 `{"kind":"call","account_id":"00000000-0000-7000-8000-000000000002"}`,
 	"OperatorListLeases":                     `?switch=matrix`,
 	"OperatorListAuditEvents":                `?account_id=00000000-0000-7000-8000-000000000002`,

@@ -53,6 +53,7 @@ type Config struct {
 	LeaseLife         time.Duration `default:"2h" env:"TENANTRY_LEASE_LIFE" help:"How long a call holds its channels when nobody says that it lives."`
 	LeaseGrace        time.Duration `default:"1m" env:"TENANTRY_LEASE_GRACE" help:"How long a call holds its channels that the switch does not name among those that live."`
 
+	Services            string        `env:"TENANTRY_SERVICES" type:"path" placeholder:"FILE" help:"YAML file with services of yours that are put behind the API."`
 	MessageGateway      string        `env:"TENANTRY_MESSAGE_GATEWAY" placeholder:"URL" help:"HTTP server that messages are handed over to; default: a sandbox that delivers nothing."`
 	MessageGatewayToken string        `env:"TENANTRY_MESSAGE_GATEWAY_TOKEN" help:"Bearer token that the message gateway is shown."`
 	MessageKeep         time.Duration `default:"72h" env:"TENANTRY_MESSAGE_KEEP" help:"How long a message is remembered."`

@@ -35,6 +35,7 @@ var admissionRoutes = []Route{
 	{"ReleaseLeases", "POST " + admissionPrefix + "/leases/{call_id}/release", "admission", (*Server).releaseLeases},
 	{"ListLeases", "GET " + admissionPrefix + "/leases", "admission", (*Server).listLeases},
 	{"PutLiveCalls", "PUT " + admissionPrefix + "/switches/{name}/live", "admission", (*Server).putLiveCalls},
+	{"PutLiveCallsByPost", "POST " + admissionPrefix + "/switches/{name}/live", "admission", (*Server).putLiveCalls},
 
 	{"OperatorCheckAdmission", "POST " + operatorPrefix + "/admission/check", "operator", (*Server).checkAdmission},
 	{"OperatorListLeases", "GET " + operatorPrefix + "/leases", "operator", (*Server).listLeases},
@@ -274,21 +275,15 @@ func (s *Server) decideQuestion(ctx context.Context, q *question) (*admission.De
 		return nil, tenant.RefuseField(tenant.Missing, "kind", "Must be one of "+strings.Join(admission.Kinds, ", ")+".")
 	}
 	d := &admission.Decision{AccountID: q.AccountID, ConnectionID: q.ConnectionID}
-	actor, err := s.auth.Holder(ctx, q.credentials, auth.Reading{Gate: s.admission.Gate, Age: s.admission.Age(q.Kind)})
-	var refused admission.Reason
+	actor, refused, err := s.identify(ctx, q.Kind, q.credentials)
 	switch {
-	case err == nil:
-	case tenant.IsKind(err, tenant.Blocked):
-		refused = admission.UserBlocked
-	case tenant.IsKind(err, tenant.Inactive):
-		refused = admission.UserDisabled
-	case tenant.IsKind(err, tenant.Unauthenticated):
-		d.Reason = admission.UnknownCredentials
-		return d, nil
-	case tenant.IsKind(err, tenant.Unavailable) && ctx.Err() == nil:
-		return s.admission.Unknown(q.Kind, d), nil
-	default:
+	case err != nil:
 		return nil, err
+	case refused == admission.UnknownCredentials:
+		d.Reason = refused
+		return d, nil
+	case refused == admission.Unreachable:
+		return s.admission.Unknown(q.Kind, d), nil
 	}
 	if q.AccountID != "" && q.AccountID != actor.AccountID {
 		d.Reason = admission.UnknownCredentials
@@ -303,6 +298,27 @@ func (s *Server) decideQuestion(ctx context.Context, q *question) (*admission.De
 		d.Reason = refused
 	}
 	return d, err
+}
+
+// identify finds whose credentials they are. What is against them, whatever the
+// account's standing is, is a reason: a user who may not act, UnknownCredentials or,
+// where the database could not be asked, Unreachable; of the last two nobody is known.
+func (s *Server) identify(ctx context.Context, kind string, credentials auth.Credentials) (tenant.Actor, admission.Reason, error) {
+	actor, err := s.auth.Holder(ctx, credentials, auth.Reading{Gate: s.admission.Gate, Age: s.admission.Age(kind)})
+	switch {
+	case err == nil:
+		return actor, "", nil
+	case tenant.IsKind(err, tenant.Blocked):
+		return actor, admission.UserBlocked, nil
+	case tenant.IsKind(err, tenant.Inactive):
+		return actor, admission.UserDisabled, nil
+	case tenant.IsKind(err, tenant.Unauthenticated):
+		return tenant.Actor{}, admission.UnknownCredentials, nil
+	case tenant.IsKind(err, tenant.Unavailable) && ctx.Err() == nil:
+		return tenant.Actor{}, admission.Unreachable, nil
+	default:
+		return tenant.Actor{}, "", err
+	}
 }
 
 func (s *Server) checkAdmission(c *call) (any, error) {
@@ -412,9 +428,7 @@ func (q *question) freeswitch(values url.Values) {
 // serveForward answers a proxy that asks about a request of somebody else's, whatever
 // the method and the rest of the path are.
 func (s *Server) serveForward(c *call, kind string) (any, error) {
-	q := question{Request: admission.Request{Kind: kind}, credentials: auth.Credentials{
-		Authorization: c.Header.Get("Authorization"), User: c.Header.Get("X-Api-User"), Token: c.Header.Get("X-Api-Token"),
-	}}
+	q := question{Request: admission.Request{Kind: kind}, credentials: c.credentials()}
 	d := &admission.Decision{Reason: admission.UnknownCredentials}
 	if q.given() {
 		var err error
@@ -471,15 +485,19 @@ func (s *Server) putLiveCalls(c *call) (any, error) {
 	return api.Response[api.Reconciled]{Data: api.Reconciled{Switch: name, Live: done.Live, Ending: done.Ending}}, nil
 }
 
-// liveCalls reads a list of calls: JSON, or text with one on each line. An empty body
-// is refused, for it would end every call.
+// liveCalls reads a list of calls: JSON, or text with one on each line. That none
+// lives has to be said in JSON: an empty text is what a script sends when the program
+// that should have made its list has failed, and it would end every call.
 func (c *call) liveCalls() ([]string, error) {
 	if c.mediaType() == "text/plain" {
-		ids := []string{}
+		var ids []string
 		for line := range strings.Lines(string(c.body)) {
 			if id := strings.TrimSpace(line); id != "" {
 				ids = append(ids, id)
 			}
+		}
+		if len(ids) == 0 {
+			return nil, tenant.RefuseField(tenant.Missing, "call_ids", `No call is in the text. When none lives, send {"call_ids":[]} as JSON.`)
 		}
 		return ids, nil
 	}

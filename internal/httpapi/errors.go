@@ -50,6 +50,8 @@ var problems = map[tenant.Kind]problem{
 	tenant.MediaType:       {415, api.CodeMediaType, "Unsupported Media Type"},
 	tenant.TooMany:         {429, api.CodeTooManyRequests, "Too many requests"},
 	tenant.Unavailable:     {503, api.CodeUnexpected, "Service unavailable"},
+	tenant.BadGateway:      {502, api.CodeUnexpected, "Bad gateway"},
+	tenant.GatewayTimeout:  {504, api.CodeTimeout, "Timeout"},
 }
 
 const errorPages = "https://developers.telnyx.com/docs/overview/errors/"
@@ -73,10 +75,17 @@ func (s *Server) writeError(w http.ResponseWriter, c *call, err error) {
 		if p.status == 422 && refusal.Parameter != "" && refusal.Kind != tenant.KeyReused {
 			p.status = 400
 		}
+		detail := refusal.Error()
+		if admitted := (*notAdmitted)(nil); errors.As(err, &admitted) {
+			p, detail = problem{admitted.reply.Status, admitted.reply.Code, admitted.reply.Title}, admitted.reply.Detail
+		}
 		if i == 0 {
 			status = p.status
 		}
-		e := api.Error{Code: p.code, Title: p.title, Detail: refusal.Error(), Meta: &api.ErrorMeta{URL: errorPages + p.code}}
+		e := api.Error{Code: p.code, Title: p.title, Detail: detail}
+		if p.code != "" {
+			e.Meta = &api.ErrorMeta{URL: errorPages + p.code}
+		}
 		if e.Detail == "" {
 			e.Detail = "The request failed because it was not well-formed."
 		}
@@ -88,7 +97,7 @@ func (s *Server) writeError(w http.ResponseWriter, c *call, err error) {
 		default:
 			e.Source = &api.ErrorSource{Pointer: "/"}
 		}
-		if status == http.StatusServiceUnavailable {
+		if status == http.StatusServiceUnavailable || status == http.StatusBadGateway || status == http.StatusGatewayTimeout {
 			e.Detail += " The request id is " + c.requestID + "."
 		}
 		body.Errors = append(body.Errors, e)

@@ -180,8 +180,11 @@ func renderForward(all bool, d *admission.Decision, reply *admission.Reply) rend
 	r.body, _ = encode(api.Errors{Errors: []api.Error{admissionError(reply)}})
 	r.contentType = "application/json"
 	r.header = append(r.header, [2]string{"X-Tenantry-Body", string(r.body)})
-	if r.status == 401 {
+	switch reply.Status {
+	case 401:
 		r.header = append(r.header, [2]string{"Www-Authenticate", `Bearer realm="tenantry"`})
+	case 429, 503: // also where the proxy gets a 403
+		r.header = append(r.header, [2]string{"Retry-After", "1"})
 	}
 	return r
 }

@@ -51,6 +51,8 @@ type Options struct {
 	Reasons admission.Table
 	// AdmissionApart leaves the admission API to the handler Server.Admission.
 	AdmissionApart bool
+	// Services are what the gateway puts behind this API; see ReadServices.
+	Services []GatewayService
 	// Messages hands messages over; nil means the sandbox.
 	Messages *carrier.Dispatcher
 	// Logger hears of faults, of refused credentials at info level, and at debug
@@ -68,6 +70,7 @@ type Server struct {
 	auth      *auth.Authenticator
 	admission *admission.Service
 	reasons   admission.Table
+	services  []*gatewayService
 	apart     bool                  // the admission API is answered by Admission alone
 	forwards  map[string]*operation // by the prefix of their paths
 	checks    map[string]*operation // by path
@@ -87,6 +90,7 @@ type Server struct {
 	refused   pace     // lines about refused credentials
 	// unavailable is for lines about answers with status 503.
 	unavailable pace
+	unanswered  pace // lines about services that did not answer
 	proxies     []netip.Prefix
 	reports     counter   // under way, by key
 	began       time.Time // what call.began counts from
@@ -142,7 +146,7 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 		failures:  newLimiter(now, 5, 100, "failures", db.Tell),
 		signIns:   newLimiter(now, 0.2, 20, "sign_ins", db.Tell),
 		signInsTo: newLimiter(now, 1, 50, "sign_ins_to", db.Tell),
-		refused:   pace{now: now}, unavailable: pace{now: now},
+		refused:   pace{now: now}, unavailable: pace{now: now}, unanswered: pace{now: now},
 		proxies:  o.TrustedProxies,
 		began:    time.Now(),
 		replies:  store.NewCache[reply](db, 1<<16),
@@ -173,6 +177,9 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 		server.forwards[f.prefix] = server.operation(Route{"CheckAdmission", "", "forward", func(s *Server, c *call) (any, error) {
 			return s.serveForward(c, f.kind)
 		}})
+	}
+	for _, g := range o.Services {
+		server.services = append(server.services, server.gatewayService(g))
 	}
 	server.unknown = server.operation(Route{ID: "unknown"})
 	server.mux.Handle("/", http.HandlerFunc(server.serveUnknown))
@@ -205,6 +212,7 @@ type call struct {
 	operation *operation
 	id        string // of the path, "" when it has none
 	actor     tenant.Actor
+	refused   admission.Reason // what is against a caller of the gateway, "" for nothing yet
 	session   *service.Session // of routes with that scope
 	body      []byte
 	// requestID is the x-request-id of the answer.
@@ -249,6 +257,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.serveAdmission(w, r)
 		}
 		return
+	}
+	if len(s.services) > 0 {
+		if g, clean := s.serviceAt(r.URL.EscapedPath()); g != nil {
+			if clean {
+				s.serve(g.operation, w, r, "")
+			} else {
+				s.refuse(w, r, tenant.Refuse(tenant.NotFound, ""))
+			}
+			return
+		}
 	}
 	s.serveMux(w, r)
 }
@@ -311,29 +329,42 @@ func (s *Server) answer(route Route, w http.ResponseWriter, c *call) (any, error
 		}
 		return nil, err
 	}
-	if c.actor.AccountID != "" {
-		verdict := s.keys.take(c.actor.CredentialID)
+	elsewhere := route.Scope == "gateway" // is the body read, and a repetition told
+	if who := s.limited(c); who != "" {
+		verdict := s.keys.take(who)
 		verdict.write(c)
 		if !verdict.ok {
 			s.rateLimited("keys")
-			if c.Method == http.MethodPost && c.ContentLength != 0 && s.readBody(w, c) == nil {
+			if !elsewhere && c.Method == http.MethodPost && c.ContentLength != 0 && s.readBody(w, c) == nil {
 				s.turnedAway(c)
 			}
 			return nil, tenant.RefuseParameter(tenant.TooMany, "Authorization", "")
 		}
 	}
 	c.actor.RequestID = c.requestID
-	if c.ContentLength != 0 && c.Method != http.MethodGet && c.Method != http.MethodHead && route.Scope != "forward" {
+	if c.ContentLength != 0 && c.Method != http.MethodGet && c.Method != http.MethodHead && route.Scope != "forward" && !elsewhere {
 		if err := s.readBody(w, c); err != nil {
 			return nil, err
 		}
 	}
 	answer, err := route.handle(s, c)
 	var decided *denied
-	if c.Method == http.MethodPost && (tenant.IsKind(err, tenant.TooMany) || errors.Is(err, store.ErrBusy) || errors.As(err, &decided)) {
+	if !elsewhere && c.Method == http.MethodPost && (tenant.IsKind(err, tenant.TooMany) || errors.Is(err, store.ErrBusy) || errors.As(err, &decided)) {
 		s.turnedAway(c)
 	}
 	return answer, err
+}
+
+// limited is who has to keep to the rate limit: a credential, or nobody. A caller of
+// the gateway whom nobody could look up is known by the address.
+func (s *Server) limited(c *call) string {
+	switch {
+	case c.actor.AccountID != "":
+		return c.actor.CredentialID
+	case c.operation.service != nil:
+		return s.address(c.Request)
+	}
+	return ""
 }
 
 // turnedAway remembers that nothing was done, for the SDK will ask again.
@@ -359,12 +390,19 @@ func (s *Server) authenticate(route Route, c *call) (err error) {
 	case "forward":
 		// Authorization is that of whom is asked about.
 		err = s.auth.Switch(c.Header.Get("X-Tenantry-Admission"))
+	case "gateway":
+		err = s.identifyCaller(c)
 	default:
-		c.actor, err = s.auth.Actor(c.Context(), auth.Credentials{
-			Authorization: c.Header.Get("Authorization"), User: c.Header.Get("X-Api-User"), Token: c.Header.Get("X-Api-Token"),
-		})
+		c.actor, err = s.auth.Actor(c.Context(), c.credentials())
 	}
 	return err
+}
+
+// credentials are what the request brought of V2 or V1.
+func (c *call) credentials() auth.Credentials {
+	return auth.Credentials{
+		Authorization: c.Header.Get("Authorization"), User: c.Header.Get("X-Api-User"), Token: c.Header.Get("X-Api-Token"),
+	}
 }
 
 // bodyTime is how long a request body may take.
@@ -373,7 +411,7 @@ const bodyTime = 15 * time.Second
 // readBody takes the body in, up to the limit. An empty one may have any type.
 func (s *Server) readBody(w http.ResponseWriter, c *call) error {
 	most := s.maxBody
-	if c.operation.ID == "PutLiveCalls" {
+	if c.operation.ID == "PutLiveCalls" || c.operation.ID == "PutLiveCallsByPost" {
 		most = max(most, mostLive)
 	}
 	tooLarge := tenant.Refuse(tenant.TooLarge, fmt.Sprintf("A request body may have at most %d bytes.", most))
@@ -419,6 +457,8 @@ func (s *Server) write(w http.ResponseWriter, c *call, answer any) error {
 		return nil
 	case stream:
 		return s.writeStream(w, c, answer)
+	case proxied:
+		return s.proxy(w, c, answer)
 	case rendered:
 		for _, h := range answer.header {
 			c.put(h[0], h[1])

@@ -64,6 +64,10 @@ const (
 	// Unavailable means that nothing was done and the same request may be tried
 	// again.
 	Unavailable
+	// BadGateway means that a service behind the gateway gave no answer that is one.
+	BadGateway
+	// GatewayTimeout means that it took too long.
+	GatewayTimeout
 )
 
 // Error is a refusal. Pointer or Parameter names what was wrong.
@@ -113,6 +117,8 @@ var kindDetail = map[Kind]string{
 	Blocked:         "The account is blocked. Contact the operator.",
 	Rejected:        "The carrier did not take the message.",
 	Unavailable:     "The service is unavailable for a moment. Try again.",
+	BadGateway:      "The service behind this path gave no answer.",
+	GatewayTimeout:  "The service behind this path took too long to answer.",
 }
 
 // IsKind reports whether err is, or wraps, a refusal of that kind.
