@@ -108,6 +108,8 @@ func TestGateway(t *testing.T) {
 				m = w.now(t, m)
 			}
 			got := w.now(t, m)
+			gateway.mu.Lock()
+			defer gateway.mu.Unlock()
 			if got.Status != test.status || got.Reason != test.reason || len(gateway.answers) > 0 {
 				t.Errorf("%+v, and %d answers are left", got, len(gateway.answers))
 			}
