@@ -63,7 +63,8 @@ var foreignFlags = map[string]string{
 	"global": "git", "add": "git",
 	"now":            "systemctl",
 	"data-checksums": "initdb",
-	"config":         "prometheus", "storage": "prometheus",
+	"data-binary":    "curl", "retry": "curl",
+	"config": "prometheus", "storage": "prometheus",
 }
 
 // deployed has every command that deploy/ may name.
