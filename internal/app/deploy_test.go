@@ -65,7 +65,8 @@ var foreignFlags = map[string]string{
 	"environ":        "caddy",
 	"mode":           "envoy",
 	"data-checksums": "initdb",
-	"config":         "prometheus", "storage": "prometheus",
+	"data-binary":    "curl", "retry": "curl",
+	"config": "prometheus", "storage": "prometheus",
 }
 
 // deployed has every command that deploy/ may name.

@@ -99,10 +99,33 @@ func (x *telephony) startTenantry() {
 	x.operator = x.tenantry.operator(x.t, x.data)
 }
 
+// kamailioProgram is where Kamailio is: Debian keeps it off the PATH of users.
+func kamailioProgram() string {
+	if path, err := exec.LookPath("kamailio"); err == nil {
+		return path
+	}
+	return "/usr/sbin/kamailio"
+}
+
+// checkKamailio has the configuration read, for which every module must be there.
+func (x *telephony) checkKamailio() {
+	x.t.Helper()
+	c := exec.CommandContext(x.t.Context(), kamailioProgram(), "-c", "-m", "16", "-M", "8", "-f", filepath.Join(x.folder, "kamailio.cfg"))
+	c.Dir = x.folder
+	out, err := c.CombinedOutput()
+	switch {
+	case err == nil:
+	case bytes.Contains(out, []byte("could not find module <http_client>")):
+		missing(x.t, "Kamailio", "its module http_client (kamailio-utils-modules)", err)
+	default:
+		x.t.Fatalf("kamailio -c: %v\n%s", err, out)
+	}
+}
+
 // startKamailio runs the sample configuration, whose local.cfg alone is the test's.
 func (x *telephony) startKamailio() {
 	x.t.Helper()
-	x.kamailio = exec.CommandContext(x.t.Context(), "kamailio", "-DD", "-E", "-m", "16", "-M", "8", "-f", filepath.Join(x.folder, "kamailio.cfg"))
+	x.kamailio = exec.CommandContext(x.t.Context(), kamailioProgram(), "-DD", "-E", "-m", "16", "-M", "8", "-f", filepath.Join(x.folder, "kamailio.cfg"))
 	x.kamailio.Dir, x.kamailio.Stdout, x.kamailio.Stderr = x.folder, &x.log, &x.log
 	inGroup(x.kamailio)
 	if err := x.kamailio.Start(); err != nil {
@@ -365,7 +388,7 @@ func TestKamailio(t *testing.T) {
 		t.Skip("needs Kamailio, sipp, Node and half a minute")
 	}
 	t.Parallel()
-	for _, program := range []string{"kamailio", "sipp", "node", "npm"} {
+	for _, program := range []string{kamailioProgram(), "sipp", "node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
 			missing(t, "Kamailio", program, err)
 		}
@@ -394,6 +417,7 @@ func TestKamailio(t *testing.T) {
 	}
 	x.startTenantry()
 	x.configure()
+	x.checkKamailio()
 	x.startKamailio()
 	x.sipp(x.sip(atCarrier), "callee")
 	x.sipp(x.sip(atInside), "callee")
@@ -498,4 +522,20 @@ func TestKamailio(t *testing.T) {
 		t.Errorf("at most %d calls held channels, %d went through and %d were refused", most, through, refused)
 	}
 	t.Logf("at most %d of 5 channels, %d calls went through and %d were refused", most, through, refused)
+
+	// The one line that lets calls through when there is no answer.
+	killGroup(x.kamailio)
+	x.tenantry.cmd.Process.Kill()
+	x.tenantry.cmd.Wait()
+	local := filepath.Join(x.folder, "local.cfg")
+	text, err := os.ReadFile(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := strings.Replace(string(text), "\n##!define FAIL_OPEN\n", "\n#!define FAIL_OPEN\n", 1)
+	if err := os.WriteFile(local, []byte(open), 0o600); err != nil || open == string(text) {
+		t.Fatalf("local.cfg has no FAIL_OPEN: %v", err)
+	}
+	x.startKamailio()
+	dial().talk().hangUp()
 }
