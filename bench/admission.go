@@ -21,7 +21,7 @@ func (b *bench) admission(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server, err := b.launch("server", "-data", d.folder)
+	server, err := b.serve(d)
 	if err != nil {
 		return err
 	}
@@ -74,6 +74,10 @@ func (b *bench) admission(ctx context.Context) error {
 		name string
 		make func(int) []byte
 	}{{names[0], asJSON}, {names[1], asQuery}, {names[2], asText}} {
+		// What is half of what it can do is known from the last.
+		if !b.wanted(x.name) && (x.name != names[2] || !b.wanted(names[3])) {
+			continue
+		}
 		body, err := server.once(x.make(0))
 		if err != nil {
 			return err
@@ -101,6 +105,24 @@ func (b *bench) admission(ctx context.Context) error {
 		b.add(line.also("cpu", ours.cpuEach(), "µs").also("wall", ours.perWall(), "req/s").also("p50", millis(quantile(ours.latencies, 0.5)), "ms").
 			also("p99", millis(quantile(ours.latencies, 0.99)), "ms").also("answer", float64(len(body)), "bytes"))
 		peak = ours.perWall()
+		if b.profile != "" {
+			for _, p := range []struct {
+				name string
+				at   *connections
+				from source
+			}{{x.name, clients, among(x.make, d.Rows)}, {x.name + "/bare", baseline, always(nothing)}} {
+				err := b.profiled(p.at.process, p.name, func() error {
+					_, err := p.at.run(ctx, max(b.time, 5*time.Second), p.from)
+					return err
+				})
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if !b.wanted(names[3:]...) {
+		return nil
 	}
 	s, err := clients.paced(ctx, b.time, peak/2, among(asText, d.Rows))
 	if err != nil {
