@@ -89,6 +89,10 @@ func FuzzRenderJSON(f *testing.F) {
 				t.Errorf("%s\nwant\n%s, %v", got.body, want, err)
 			}
 		}
+		want, err := encode(api.Errors{Errors: []api.Error{admissionError(reply)}})
+		if got := renderForward(true, d, reply); err != nil || !d.Allowed() && string(got.body) != string(want) {
+			t.Errorf("forwarded: %s\nwant\n%s, %v", got.body, want, err)
+		}
 	})
 }
 

@@ -47,8 +47,7 @@ func renderJSON(direction string, d *admission.Decision, reply *admission.Reply)
 	b = strconv.AppendInt(b, int64(reply.Status), 10)
 	b = append(b, `,"errors":[`...)
 	if !d.Allowed() {
-		refusal, _ := encode(admissionError(reply)) // strings never fail
-		b = append(b, refusal...)
+		b = appendError(b, reply)
 	}
 	b = append(b, `]},"smpp_status":`...)
 	b = strconv.AppendInt(b, int64(reply.SMPP), 10)
@@ -90,6 +89,19 @@ func admissionError(reply *admission.Reply) api.Error {
 		e.Meta = &api.ErrorMeta{URL: errorPages + reply.Code}
 	}
 	return e
+}
+
+// appendError writes what encode makes of the admissionError.
+func appendError(b []byte, reply *admission.Reply) []byte {
+	b = appendJSON(append(b, `{"code":`...), reply.Code)
+	b = appendJSON(append(b, `,"title":`...), reply.Title)
+	b = appendJSON(append(b, `,"detail":`...), reply.Detail)
+	b = append(b, `,"source":{"pointer":"/"}`...)
+	if reply.Code != "" {
+		b = appendJSON(append(b, `,"meta":{"url":`...), errorPages+reply.Code)
+		b = append(b, '}')
+	}
+	return append(b, '}')
 }
 
 // renderText is one line: ALLOW and what the call holds, or DENY and what to answer.
@@ -207,7 +219,7 @@ func renderForward(all bool, d *admission.Decision, reply *admission.Reply) rend
 	default:
 		r.status = 403
 	}
-	r.body, _ = encode(api.Errors{Errors: []api.Error{admissionError(reply)}})
+	r.body = append(appendError([]byte(`{"errors":[`), reply), "]}"...)
 	r.contentType = "application/json"
 	r.header = append(r.header, [2]string{"X-Tenantry-Body", string(r.body)})
 	switch reply.Status {
