@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/pprof"
 	"strconv"
 
@@ -141,7 +142,7 @@ func (r *role) listen() (net.Listener, error) {
 	return listener, err
 }
 
-// profiles records a CPU profile from /start to /stop.
+// profiles records a CPU profile from /start to /stop, and says how large the heap is.
 func profiles() http.Handler {
 	var profile bytes.Buffer
 	mux := http.NewServeMux()
@@ -154,6 +155,12 @@ func profiles() http.Handler {
 	mux.HandleFunc("/stop", func(w http.ResponseWriter, _ *http.Request) {
 		pprof.StopCPUProfile()
 		w.Write(profile.Bytes())
+	})
+	mux.HandleFunc("/heap", func(w http.ResponseWriter, _ *http.Request) {
+		runtime.GC()
+		var now runtime.MemStats
+		runtime.ReadMemStats(&now)
+		fmt.Fprint(w, now.HeapAlloc)
 	})
 	return mux
 }

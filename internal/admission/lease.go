@@ -12,7 +12,7 @@ import (
 // acquire takes the channels in one transaction, in which everything is looked at
 // again: what it is there is what holds, on whichever node. Without the database the
 // outage decides.
-func (s *Service) acquire(ctx context.Context, r *Request, d *Decision, own *tenant.Account) error {
+func (s *Service) acquire(ctx context.Context, r *Request, d *Decision, own *account) error {
 	lease := store.Lease{
 		ID: s.db.Source().NewID(), AccountID: d.AccountID, ManagerID: own.ManagerID, ConnectionID: d.ConnectionID,
 		CallID: r.CallID, Direction: r.Direction, Units: r.Units, Switch: r.Switch,
@@ -39,13 +39,13 @@ func (s *Service) acquireStored(ctx context.Context, d Decision, lease store.Lea
 	var adopted []store.Lease
 	alone := s.outage.of(d.AccountID, s.db.Source().Now())
 	err := s.db.UpdateAll(ctx, lanes(d.AccountID, append(alone, lease)), func(tx *store.Tx) error {
-		own, err := tx.Account(d.AccountID)
+		own, err := readAccount(tx, d.AccountID)
 		if err != nil {
 			return err
 		}
-		var managing *tenant.Account
+		var managing *account
 		if own != nil && own.ManagerID != "" {
-			if managing, err = tx.Account(own.ManagerID); err != nil {
+			if managing, err = readAccount(tx, own.ManagerID); err != nil {
 				return err
 			}
 		}

@@ -152,29 +152,29 @@ func (q *question) setAll(values url.Values) error {
 // setPlain fills in what a query has, if it is one that needs no care: without
 // escapes, and with no field twice. It is what most switches send, and spares the
 // map that url.ParseQuery makes.
-func (q *question) setPlain(query string) (plain bool, err error) {
+func (q *question) setPlain(query string) bool {
 	if strings.ContainsAny(query, "%+;") {
-		return false, nil
+		return false
 	}
 	var seen [16]string
 	n := 0
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
-		name, value, _ := strings.Cut(pair, "=")
-		if value == "" {
+		if pair == "" {
 			continue
 		}
+		name, value, _ := strings.Cut(pair, "=")
 		if n == len(seen) || slices.Contains(seen[:n], name) {
-			return false, nil
+			return false
+		}
+		if value != "" && q.set(name, value) != nil {
+			return false // the long way gathers all that is wrong
 		}
 		seen[n] = name
 		n++
-		if err := q.set(name, value); err != nil {
-			return false, nil // the long way gathers all that is wrong
-		}
 	}
-	return true, nil
+	return true
 }
 
 func isQuestion(name string) bool {
@@ -188,22 +188,28 @@ func isQuestion(name string) bool {
 
 // question reads what is asked, from the query and from a body of JSON or of a form.
 func (c *call) question() (q question, err error) {
-	if len(c.body) == 0 {
-		if plain, err := q.setPlain(c.URL.RawQuery); plain {
+	form := len(c.body) > 0 && c.isForm()
+	if form || !q.setPlain(c.URL.RawQuery) {
+		q = question{}
+		values, err := c.fields()
+		if err != nil {
 			return q, err
 		}
-		q = question{}
+		if err := q.setAll(values); err != nil {
+			return q, err
+		}
 	}
-	values, err := c.fields()
-	if err != nil {
-		return q, err
-	}
-	if err := q.setAll(values); err != nil {
-		return q, err
-	}
-	if len(c.body) == 0 || c.isForm() {
+	if form || len(c.body) == 0 {
 		return q, nil
 	}
+	if flat := q; flat.setFlat(c.body) {
+		return flat, nil
+	}
+	return c.decodeQuestion(q)
+}
+
+// decodeQuestion fills in what a body of JSON has.
+func (c *call) decodeQuestion(q question) (question, error) {
 	var body api.AdmissionCheck
 	if err := c.decode(&body); err != nil {
 		return q, err
@@ -262,6 +268,9 @@ func (c *call) fields() (url.Values, error) {
 func (c *call) isForm() bool { return c.mediaType() == "application/x-www-form-urlencoded" }
 
 func (c *call) mediaType() string {
+	if c.Header.Get("Content-Type") == "application/json" {
+		return "application/json" // without a map for its parameters
+	}
 	kind, _, _ := mime.ParseMediaType(c.Header.Get("Content-Type"))
 	return kind
 }
@@ -339,7 +348,7 @@ func (s *Server) checkAdmission(c *call) (any, error) {
 // renderStrict answers in HTTP's own status where that was asked for.
 func (s *Server) renderStrict(render renderer, q *question, d *admission.Decision) rendered {
 	reply := s.reasons[d.Reason]
-	answer := render(q.Direction, d, &reply)
+	answer := render(q.Direction, d, reply)
 	if q.strict {
 		answer.status = reply.Status
 	}
@@ -393,7 +402,7 @@ func (s *Server) checkFreeSWITCH(c *call) (any, error) {
 	if context == "" {
 		context = "default"
 	}
-	return renderedXML(renderFreeSWITCH(context, values.Get("then") == "park", q.Direction, d, &reply)), nil
+	return renderedXML(renderFreeSWITCH(context, values.Get("then") == "park", q.Direction, d, reply)), nil
 }
 
 // freeswitch takes from the fields of a channel what was not said. A user name
@@ -437,7 +446,7 @@ func (s *Server) serveForward(c *call, kind string) (any, error) {
 		}
 	}
 	reply := s.reasons[d.Reason]
-	return renderForward(c.Header.Get("X-Tenantry-Statuses") == "all", d, &reply), nil
+	return renderForward(c.Header.Get("X-Tenantry-Statuses") == "all", d, reply), nil
 }
 
 func (s *Server) channelUse(c *call) (any, error) {

@@ -164,7 +164,7 @@ func (s *Server) notAdmitted(reason admission.Reason) error {
 	case admission.Unreachable:
 		kind = tenant.Unavailable
 	}
-	return &notAdmitted{reason, s.reasons[reason], tenant.RefuseParameter(kind, "Authorization", "")}
+	return &notAdmitted{reason, *s.reasons[reason], tenant.RefuseParameter(kind, "Authorization", "")}
 }
 
 // identifyCaller finds out who calls a service. What is said against him is said once

@@ -34,7 +34,7 @@ func (s *Server) sendMessage(c *call) (any, error) {
 		return nil, err
 	}
 	if !d.Allowed() {
-		return nil, &denied{s.reasons[d.Reason]}
+		return nil, &denied{*s.reasons[d.Reason]}
 	}
 	m, fresh, err := s.service.SendMessage(c.Context(), c.actor, content, sendAt, once)
 	if err != nil {

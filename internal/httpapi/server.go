@@ -69,7 +69,7 @@ type Server struct {
 	service   *service.Service
 	auth      *auth.Authenticator
 	admission *admission.Service
-	reasons   admission.Table
+	reasons   map[admission.Reason]*admission.Reply
 	services  []*gatewayService
 	apart     bool                  // the admission API is answered by Admission alone
 	forwards  map[string]*operation // by the prefix of their paths
@@ -140,7 +140,7 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 	}
 	now := db.Source().Now
 	server := &Server{
-		messages: o.Messages, admission: o.Admission, reasons: o.Reasons, apart: o.AdmissionApart, forwards: map[string]*operation{}, checks: map[string]*operation{},
+		messages: o.Messages, admission: o.Admission, reasons: map[admission.Reason]*admission.Reply{}, apart: o.AdmissionApart, forwards: map[string]*operation{}, checks: map[string]*operation{},
 		service: s, auth: a, db: db, log: o.Logger, observer: o.Observer, tracer: o.Tracer, mux: http.NewServeMux(), maxBody: o.MaxBody,
 		keys:      newLimiter(now, o.Rate, o.Burst, "keys", db.Tell),
 		failures:  newLimiter(now, 5, 100, "failures", db.Tell),
@@ -152,6 +152,9 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 		replies:  store.NewCache[reply](db, 1<<16),
 		idPrefix: db.Source().NewID()[:24],
 		idSeed:   maphash.MakeSeed(),
+	}
+	for reason, reply := range o.Reasons {
+		server.reasons[reason] = &reply
 	}
 	limiters := []*limiter{server.keys, server.failures, server.signIns, server.signInsTo}
 	db.Hear(func(text string) {
@@ -414,16 +417,25 @@ func (s *Server) readBody(w http.ResponseWriter, c *call) error {
 	if c.operation.ID == "PutLiveCalls" || c.operation.ID == "PutLiveCallsByPost" {
 		most = max(most, mostLive)
 	}
-	tooLarge := tenant.Refuse(tenant.TooLarge, fmt.Sprintf("A request body may have at most %d bytes.", most))
-	if c.ContentLength > most {
-		return tooLarge // before anybody is told to go on sending
+	tooLarge := func() error {
+		return tenant.Refuse(tenant.TooLarge, fmt.Sprintf("A request body may have at most %d bytes.", most))
 	}
-	body, err := io.ReadAll(io.LimitReader(c.Body, most+1))
+	if c.ContentLength > most {
+		return tooLarge() // before anybody is told to go on sending
+	}
+	var body []byte
+	var err error
+	if c.ContentLength > 0 && c.ContentLength <= s.maxBody {
+		body = make([]byte, c.ContentLength)
+		_, err = io.ReadFull(c.Body, body)
+	} else {
+		body, err = io.ReadAll(io.LimitReader(c.Body, most+1))
+	}
 	if err != nil {
 		return tenant.Refuse(tenant.Malformed, "The request body could not be read.")
 	}
 	if int64(len(body)) > most {
-		return tooLarge
+		return tooLarge()
 	}
 	http.NewResponseController(w).SetReadDeadline(time.Time{})
 	c.Request.Body = http.NoBody
@@ -466,7 +478,9 @@ func (s *Server) write(w http.ResponseWriter, c *call, answer any) error {
 		if answer.contentType != "" {
 			c.put("Content-Type", answer.contentType)
 		}
-		c.put("Content-Length", strconv.Itoa(len(answer.body)))
+		if len(answer.body) == 0 || len(answer.body) > 2000 { // as above
+			c.put("Content-Length", strconv.Itoa(len(answer.body)))
+		}
 		c.status = int32(answer.status)
 		w.WriteHeader(answer.status)
 		w.Write(answer.body)

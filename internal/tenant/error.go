@@ -123,6 +123,6 @@ var kindDetail = map[Kind]string{
 
 // IsKind reports whether err is, or wraps, a refusal of that kind.
 func IsKind(err error, kind Kind) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Kind == kind
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Kind == kind
 }
