@@ -27,11 +27,14 @@ type Change struct {
 	Connections []Diff[Connection]
 	// LeftOff are connections that were to be switched on, and could not be.
 	LeftOff []LeftOff
-	// HangUp are the calls that switches are asked to end, by their ids.
-	HangUp []string
+	// HangUp are the calls that switches are asked to end.
+	HangUp []Call
 	// EndSessions ends every session of the account's users.
 	EndSessions bool
 }
+
+// Call is a call on a switch; Switch is "" when the switch has not said its name.
+type Call struct{ ID, Switch string }
 
 // Empty reports whether there is nothing to write.
 func (c *Change) Empty() bool {
@@ -77,8 +80,11 @@ func (c *Change) Fields() []FieldChange {
 	for _, l := range c.LeftOff {
 		changes = append(changes, FieldChange{"connections." + l.Connection.Name + ".left_off", nil, strings.Join(l.Problems, "; ")})
 	}
-	for _, id := range c.HangUp {
-		changes = append(changes, FieldChange{"call_id", nil, id})
+	for _, call := range c.HangUp {
+		changes = append(changes, FieldChange{"call_id", nil, call.ID})
+		if call.Switch != "" {
+			changes = append(changes, FieldChange{"switch", nil, call.Switch})
+		}
 	}
 	return changes
 }

@@ -54,6 +54,13 @@ func (s *Source) NewID() string {
 	return FormatUUID(b)
 }
 
+// FirstID is an id that no other made at that time, or later, comes before.
+func FirstID(at time.Time) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(at.UnixMilli())<<16)
+	return FormatUUID(b)
+}
+
 // FormatUUID writes the usual 8-4-4-4-12 form in lower case.
 func FormatUUID(b [16]byte) string {
 	var out [36]byte
