@@ -24,11 +24,12 @@ var devSeed []byte
 
 // DevCommand is "tenantry dev".
 type DevCommand struct {
-	Listen    string  `default:"" placeholder:"ADDRESS" env:"TENANTRY_LISTEN" help:"Address to listen on; default 127.0.0.1:8077, or a free port when that is taken."`
-	Seed      string  `type:"existingfile" placeholder:"FILE" help:"Start with the accounts of a YAML file instead of the usual ones."`
-	JSON      bool    `name:"json" help:"Print one line of JSON once ready, and nothing else."`
-	RateLimit float64 `default:"-1" help:"Requests a second one key may make on average; -1 for no limit."`
-	RateBurst int     `default:"1000" help:"Requests one key may make at once."`
+	Listen     string  `default:"" placeholder:"ADDRESS" env:"TENANTRY_LISTEN" help:"Address to listen on; default 127.0.0.1:8077, or a free port when that is taken."`
+	Seed       string  `type:"existingfile" placeholder:"FILE" help:"Start with the accounts of a YAML file instead of the usual ones."`
+	JSON       bool    `name:"json" help:"Print one line of JSON once ready, and nothing else."`
+	RateLimit  float64 `default:"-1" help:"Requests a second one key may make on average; -1 for no limit."`
+	WebhookURL string  `name:"webhook-url" placeholder:"URL" help:"Where events are sent."`
+	RateBurst  int     `default:"1000" help:"Requests one key may make at once."`
 }
 
 // Help shows an example.
@@ -86,7 +87,8 @@ func (d *DevCommand) run(ctx context.Context, out io.Writer) error {
 	c.Data, c.RateLimit, c.RateBurst, c.LogLevel = folder, d.RateLimit, d.RateBurst, "warn"
 	c.DrainTime = min(c.DrainTime, time.Second)
 	c.MetricsListen, c.AdmissionListen = "", "" // what is set for a server on this machine is taken already
-	c.Database = ""                             // and its data is no place for keys that everybody knows
+	c.WebhookURL, c.WebhookFailoverURL = d.WebhookURL, ""
+	c.Database = "" // and its data is no place for keys that everybody knows
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:8077")
 	logger := NewLogger(c, os.Stderr)
 	slog.SetDefault(logger)

@@ -53,6 +53,11 @@ type Config struct {
 	LeaseLife         time.Duration `default:"2h" env:"TENANTRY_LEASE_LIFE" help:"How long a call holds its channels when nobody says that it lives."`
 	LeaseGrace        time.Duration `default:"1m" env:"TENANTRY_LEASE_GRACE" help:"How long a call holds its channels that the switch does not name among those that live."`
 
+	WebhookURL         string        `name:"webhook-url" env:"TENANTRY_WEBHOOK_URL" placeholder:"URL" help:"Where events are sent, signed: http or https; default: nowhere."`
+	WebhookFailoverURL string        `name:"webhook-failover-url" env:"TENANTRY_WEBHOOK_FAILOVER_URL" placeholder:"URL" help:"Where an event is sent when webhook-url does not accept it."`
+	WebhookEvents      []string      `env:"TENANTRY_WEBHOOK_EVENTS" placeholder:"EVENT,..." help:"Events that are sent, such as managed_account.disabled, or calls for all that begin with it; default: all."`
+	WebhookTimeout     time.Duration `default:"2s" env:"TENANTRY_WEBHOOK_TIMEOUT" help:"How long the receiver may take to answer."`
+
 	DrainTime time.Duration `default:"10s" env:"TENANTRY_DRAIN_TIME" help:"How long a stop waits for requests under way."`
 	LogLevel  string        `default:"info" enum:"debug,info,warn,error" env:"TENANTRY_LOG_LEVEL" help:"What is logged: ${enum}."`
 	LogFormat string        `default:"text" enum:"text,json" env:"TENANTRY_LOG_FORMAT" help:"How it is logged: ${enum}."`
@@ -113,6 +118,12 @@ func (c *Config) Check() error {
 		return fmt.Errorf("admission-call-rate must be from 0.001 to 1000000, or -1 for no limit")
 	case c.AdmissionMaxAge < time.Second || c.LeaseLife < time.Minute || c.LeaseGrace < time.Second:
 		return fmt.Errorf("admission-max-age and lease-grace must be at least 1s and lease-life at least 1m")
+	case c.WebhookURL != "" && !webURL(c.WebhookURL):
+		return fmt.Errorf("webhook-url must be an address that begins with http:// or https://")
+	case c.WebhookFailoverURL != "" && (c.WebhookURL == "" || !webURL(c.WebhookFailoverURL)):
+		return fmt.Errorf("webhook-failover-url must be an address that begins with http:// or https://, beside webhook-url")
+	case c.WebhookTimeout < 100*time.Millisecond || c.WebhookTimeout > 30*time.Second:
+		return fmt.Errorf("webhook-timeout must be from 100ms to 30s")
 	case c.Data == "":
 		return fmt.Errorf("data must name a folder")
 	case c.OperatorToken != "" && len(c.OperatorToken) < 16:
@@ -139,6 +150,12 @@ func (c *Config) Check() error {
 		return fmt.Errorf("directory-memory must be from 1 to %d MiB", 1<<30)
 	}
 	return nil
+}
+
+// webURL does not tell what is wrong: there may be a secret in the address.
+func webURL(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.Fragment == ""
 }
 
 func hostPort(address string) bool {

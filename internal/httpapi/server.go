@@ -50,6 +50,10 @@ type Options struct {
 	Reasons admission.Table
 	// AdmissionApart leaves the admission API to the handler Server.Admission.
 	AdmissionApart bool
+	// WebhookKey is the public key of what signs events, in base64.
+	WebhookKey string
+	// TestWebhook sends a test event; nil where there is no webhook.
+	TestWebhook func() store.Attempt
 	// Logger hears of faults, of refused credentials at info level, and at debug
 	// level of each request.
 	Logger *slog.Logger
@@ -84,6 +88,8 @@ type Server struct {
 	// unavailable is for lines about answers with status 503.
 	unavailable pace
 	proxies     []netip.Prefix
+	webhookKey  string
+	testWebhook func() store.Attempt
 	reports     counter   // under way, by key
 	began       time.Time // what call.began counts from
 	replies     *store.Cache[reply]
@@ -136,7 +142,8 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 		signIns:   newLimiter(now, 0.2, 20, "sign_ins", db.Tell),
 		signInsTo: newLimiter(now, 1, 50, "sign_ins_to", db.Tell),
 		refused:   pace{now: now}, unavailable: pace{now: now},
-		proxies:  o.TrustedProxies,
+		proxies:    o.TrustedProxies,
+		webhookKey: o.WebhookKey, testWebhook: o.TestWebhook,
 		began:    time.Now(),
 		replies:  store.NewCache[reply](db, 1<<16),
 		idPrefix: db.Source().NewID()[:24],
@@ -183,7 +190,7 @@ type Route struct {
 }
 
 // Routes is the whole API.
-var Routes = concat(accountRoutes, userRoutes, auditRoutes, sessionRoutes, operatorRoutes, connectionRoutes, admissionRoutes, healthRoutes)
+var Routes = concat(accountRoutes, userRoutes, auditRoutes, sessionRoutes, operatorRoutes, connectionRoutes, webhookRoutes, admissionRoutes, healthRoutes)
 
 func concat(tables ...[]Route) (all []Route) {
 	for _, t := range tables {

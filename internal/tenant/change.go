@@ -2,6 +2,18 @@ package tenant
 
 import "strings"
 
+// Events are all that a Change may be.
+var Events = []string{
+	"account.blocked", "account.cancelled", "account.created", "account.credit_updated", "account.unblocked",
+	"calls.terminate",
+	"connection.created", "connection.removed", "connection.updated",
+	"group.created",
+	"managed_account.channel_limit_updated", "managed_account.created", "managed_account.disabled", "managed_account.enabled", "managed_account.updated",
+	"manager.approved", "manager.revoked",
+	"organization_user.blocked", "organization_user.created", "organization_user.group_joined", "organization_user.group_left",
+	"organization_user.removed", "organization_user.signed_in", "organization_user.unblocked",
+}
+
 // Diff is one row before and after: no Before is a new row, no After one that
 // goes.
 type Diff[T any] struct{ Before, After *T }
