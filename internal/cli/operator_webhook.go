@@ -28,7 +28,7 @@ type WebhookKey struct{ OperatorReading }
 // Help shows an example.
 func (WebhookKey) Help() string {
 	return `What receivers verify signatures with: the value of TELNYX_PUBLIC_KEY. Example:
-  export TELNYX_PUBLIC_KEY=$(tenantry operator webhook-key -q)`
+  tenantry operator webhook-key -q`
 }
 
 // Run shows the key.
