@@ -189,23 +189,31 @@ func (s *Sender) Run(ctx context.Context) {
 	defer s.o.Client.CloseIdleConnections()
 	var running sync.WaitGroup
 	var settled []result
-	under := 0 // claimed, and not yet settled
+	// The accounts whose events are claimed and not yet settled. Claims are told by the
+	// clock, which may be set forward meanwhile: none is tried twice at once for that.
+	under := map[string]bool{}
 	for {
 		s.pause(ctx, &settled)
 		if ctx.Err() != nil {
 			break
 		}
 		began := time.Now()
-		due, err := s.step(ctx, settled, most-under+len(settled))
+		due, err := s.step(ctx, settled, most-len(under)+len(settled))
 		if s.broken = err != nil; s.broken {
 			if ctx.Err() == nil {
 				s.log.Warn("webhook: the database cannot be asked", "error", err)
 			}
 			continue
 		}
-		under += len(due) - len(settled)
+		for _, r := range settled {
+			delete(under, r.due.AccountID)
+		}
 		settled = settled[:0]
 		for _, d := range due {
+			if under[d.AccountID] {
+				continue
+			}
+			under[d.AccountID] = true
 			running.Go(func() { s.results <- s.deliver(ctx, &d, began.Add(s.turn-spare)) })
 		}
 	}
