@@ -87,6 +87,20 @@ var shapes = map[string]shape{
 	"Connection":              of[api.Connection](),
 	"ConnectionLeftOff":       of[api.ConnectionLeftOff](),
 
+	"Webhook":          of[api.Webhook](),
+	"WebhookAttempt":   of[api.WebhookAttempt](),
+	"WebhookDelivery":  of[api.WebhookDelivery](),
+	"WebhookEvent":     of[api.WebhookEvent](),
+	"WebhookEventData": of[api.WebhookEventData](),
+	"WebhookPayload":   of[api.WebhookPayload](),
+	"WebhookCall":      of[api.WebhookCall](),
+	"WebhookEventMeta": of[api.WebhookEventMeta](),
+
+	"WebhookResponse":             of[api.Response[api.Webhook]](),
+	"WebhookAttemptResponse":      of[api.Response[api.WebhookAttempt]](),
+	"WebhookDeliveryResponse":     of[api.Response[api.WebhookDelivery]](),
+	"WebhookDeliveryListResponse": of[api.ListResponse[api.WebhookDelivery]](),
+
 	"CreateSession":  of[api.CreateSession](),
 	"Session":        of[api.Session](),
 	"CreatedSession": of[api.CreatedSession](),
@@ -563,6 +577,14 @@ func TestEverySchema(t *testing.T) {
 		if op.RequestBody != nil {
 			for _, content := range op.RequestBody.Value.Content {
 				collect(content.Schema, requests)
+			}
+		}
+		// What we ask of others is ours to say, as a reply is.
+		for _, callback := range op.Callbacks {
+			for _, item := range callback.Value.Map() {
+				for _, content := range item.Post.RequestBody.Value.Content {
+					collect(content.Schema, replies)
+				}
 			}
 		}
 		for _, response := range op.Responses.Map() {

@@ -31,6 +31,7 @@ import (
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
+	"github.com/tenantry/tenantry/internal/webhook"
 )
 
 // App is a server that is wired and not yet listening.
@@ -49,6 +50,8 @@ type App struct {
 	switchesListener net.Listener
 
 	messages *carrier.Dispatcher
+	// webhook sends events; nil when there is nowhere to send them.
+	webhook *webhook.Sender
 
 	log     *slog.Logger
 	metrics *metrics       // nil when nobody is to see them
@@ -155,6 +158,9 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 		return nil, err
 	}
 	if err := a.services(&options); err != nil {
+		return nil, err
+	}
+	if err := a.sendEvents(ctx, &options, parts); err != nil {
 		return nil, err
 	}
 	authenticator := auth.NewAuthenticator(a.DB, a.Sealer, a.OperatorToken)
@@ -332,6 +338,18 @@ func (a *App) Serve(ctx context.Context, listener net.Listener) (err error) {
 	defer messages.Wait() // what is being handed over is written down
 	defer stop()
 	go a.Service.Prune(background)
+	if a.webhook != nil {
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			a.webhook.Run(background)
+		}()
+		// After the last request, so that what it changed is sent, too, or left in order.
+		defer func() {
+			stop()
+			<-sent
+		}()
+	}
 
 	if a.metrics != nil {
 		defer a.metrics.serve(a.log).Close()

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/httpapi"
+	"github.com/tenantry/tenantry/internal/store"
 )
 
 // casesFolder holds one file per wire fact; its README.md explains them.
@@ -85,14 +87,16 @@ type wireCase struct {
 
 // step is one exchange of a case.
 type step struct {
-	clock   time.Duration // to pass before
-	stop    bool          // the database, before
-	refused bool          // the request is not in the contract
-	request string        // with placeholders
-	status  int
-	subset  bool
-	headers [][2]string
-	body    string // with placeholders; "" is not looked at
+	clock time.Duration // to pass before
+	stop  bool          // the database, before
+	// delivered is to wait for the webhook before.
+	delivered bool
+	refused   bool   // the request is not in the contract
+	request   string // with placeholders
+	status    int
+	subset    bool
+	headers   [][2]string
+	body      string // with placeholders; "" is not looked at
 }
 
 func readCase(t *testing.T, path string) wireCase {
@@ -114,6 +118,7 @@ func readCase(t *testing.T, path string) wireCase {
 		RateLimit   *float64       `yaml:"rate_limit"`
 		RateBurst   *int           `yaml:"rate_burst"`
 		KeepAnswers *time.Duration `yaml:"keep_answers"`
+		Webhook     int            `yaml:"webhook"`
 	}
 	if err := yaml.Unmarshal([]byte(a.files["config.yaml"]), &settings); err != nil {
 		t.Fatal(err)
@@ -122,6 +127,11 @@ func readCase(t *testing.T, path string) wireCase {
 	c.set = func(c *config.Config) {
 		if services != "" {
 			c.Services = serviceFile(t, services)
+		}
+		if settings.Webhook != 0 {
+			receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(settings.Webhook) }))
+			t.Cleanup(receiver.Close)
+			c.WebhookURL = receiver.URL + "/secret"
 		}
 		set(&c.RateLimit, settings.RateLimit)
 		set(&c.RateBurst, settings.RateBurst)
@@ -180,6 +190,8 @@ func readStep(t *testing.T, n int, request, reply string) (s step) {
 		switch name {
 		case "clock":
 			s.clock, err = time.ParseDuration(value)
+		case "delivered":
+			s.delivered = true
 		case "stop":
 			s.stop = true
 		case "invalid":
@@ -234,6 +246,9 @@ func runCase(t *testing.T, s *server, c wireCase, clients map[string]string) {
 		if step.stop {
 			s.app.Close()
 		}
+		if step.delivered {
+			s.waitForEvents(t)
+		}
 		fill := func(text string) string {
 			return placeholder.ReplaceAllStringFunc(text, func(text string) string {
 				value, err := s.value(text[2:len(text)-2], replies)
@@ -262,6 +277,27 @@ func runCase(t *testing.T, s *server, c wireCase, clients map[string]string) {
 			t.Errorf("step %d: %s\n%s", i+1, strings.Join(differences, "\n"), r.body)
 		}
 	}
+}
+
+// waitForEvents waits until the webhook has accepted all there is.
+func (s *server) waitForEvents(t *testing.T) {
+	t.Helper()
+	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+		var oldest time.Time
+		if err := s.app.DB.View(t.Context(), func(tx *store.Tx) error {
+			since, err := tx.WebhookSince()
+			if err == nil {
+				oldest, err = tx.WebhookOldest(since)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if oldest.IsZero() {
+			return
+		}
+	}
+	t.Fatal("events wait still")
 }
 
 var placeholder = regexp.MustCompile(`\{\{[^{}]+\}\}`)

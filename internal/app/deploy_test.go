@@ -45,6 +45,8 @@ var exportedMetrics = []string{
 	"tenantry_http_requests_in_flight",
 	"tenantry_http_requests_total",
 	"tenantry_rate_limited_total",
+	"tenantry_webhook_events_total",
+	"tenantry_webhook_oldest_seconds",
 	"tenantry_writes_total",
 	"tenantry_writes_waiting",
 

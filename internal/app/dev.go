@@ -24,12 +24,13 @@ var devSeed []byte
 
 // DevCommand is "tenantry dev".
 type DevCommand struct {
-	Listen    string  `default:"" placeholder:"ADDRESS" env:"TENANTRY_LISTEN" help:"Address to listen on; default 127.0.0.1:8077, or a free port when that is taken."`
-	Seed      string  `type:"existingfile" placeholder:"FILE" help:"Start with the accounts of a YAML file instead of the usual ones."`
-	JSON      bool    `name:"json" help:"Print one line of JSON once ready, and nothing else."`
-	RateLimit float64 `default:"-1" help:"Requests a second one key may make on average; -1 for no limit."`
-	RateBurst int     `default:"1000" help:"Requests one key may make at once."`
-	Services  string  `type:"existingfile" placeholder:"FILE" help:"YAML file with services of yours that are put behind the API."`
+	Listen     string  `default:"" placeholder:"ADDRESS" env:"TENANTRY_LISTEN" help:"Address to listen on; default 127.0.0.1:8077, or a free port when that is taken."`
+	Seed       string  `type:"existingfile" placeholder:"FILE" help:"Start with the accounts of a YAML file instead of the usual ones."`
+	JSON       bool    `name:"json" help:"Print one line of JSON once ready, and nothing else."`
+	RateLimit  float64 `default:"-1" help:"Requests a second one key may make on average; -1 for no limit."`
+	RateBurst  int     `default:"1000" help:"Requests one key may make at once."`
+	Services   string  `type:"existingfile" placeholder:"FILE" help:"YAML file with services of yours that are put behind the API."`
+	WebhookURL string  `name:"webhook-url" placeholder:"URL" help:"Where events are sent."`
 }
 
 // Help shows an example.
@@ -91,6 +92,7 @@ func (d *DevCommand) run(ctx context.Context, out io.Writer) error {
 	c.MessageGateway, c.MessageGatewayToken = "", "" // nobody means real messages here
 	c.Database = ""                                  // and its data is no place for keys that everybody knows
 	c.Services = d.Services                          // not those that are set for a server
+	c.WebhookURL, c.WebhookFailoverURL = d.WebhookURL, ""
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:8077")
 	logger := NewLogger(c, os.Stderr)
 	slog.SetDefault(logger)

@@ -25,7 +25,7 @@ var imports = map[string][]string{
 	"internal/service":   {"internal/auth", "internal/directory", "internal/store", "internal/tenant"},
 	"internal/admission": {"internal/store", "internal/tenant"},
 	"internal/carrier":   {"internal/store", "internal/tenant"},
-	"internal/webhook":   {"internal/store", "internal/tenant"},
+	"internal/webhook":   {"api", "internal/store", "internal/tenant"},
 	"internal/auth":      {"internal/store", "internal/tenant"},
 	"internal/store":     {"internal/directory", "internal/tenant"},
 	"internal/cli":       {"api", "client"},

@@ -57,6 +57,10 @@ type Config struct {
 	MessageGateway      string        `env:"TENANTRY_MESSAGE_GATEWAY" placeholder:"URL" help:"HTTP server that messages are handed over to; default: a sandbox that delivers nothing."`
 	MessageGatewayToken string        `env:"TENANTRY_MESSAGE_GATEWAY_TOKEN" help:"Bearer token that the message gateway is shown."`
 	MessageKeep         time.Duration `default:"72h" env:"TENANTRY_MESSAGE_KEEP" help:"How long a message is remembered."`
+	WebhookURL          string        `name:"webhook-url" env:"TENANTRY_WEBHOOK_URL" placeholder:"URL" help:"Where events are sent, signed: http or https; default: nowhere."`
+	WebhookFailoverURL  string        `name:"webhook-failover-url" env:"TENANTRY_WEBHOOK_FAILOVER_URL" placeholder:"URL" help:"Where an event is sent when webhook-url does not accept it."`
+	WebhookEvents       []string      `env:"TENANTRY_WEBHOOK_EVENTS" placeholder:"EVENT,..." help:"Events that are sent, such as managed_account.disabled, or calls for all that begin with it; default: all."`
+	WebhookTimeout      time.Duration `default:"2s" env:"TENANTRY_WEBHOOK_TIMEOUT" help:"How long the receiver may take to answer."`
 
 	DrainTime time.Duration `default:"10s" env:"TENANTRY_DRAIN_TIME" help:"How long a stop waits for requests under way."`
 	LogLevel  string        `default:"info" enum:"debug,info,warn,error" env:"TENANTRY_LOG_LEVEL" help:"What is logged: ${enum}."`
@@ -118,13 +122,19 @@ func (c *Config) Check() error {
 		return fmt.Errorf("admission-call-rate must be from 0.001 to 1000000, or -1 for no limit")
 	case c.AdmissionMaxAge < time.Second || c.LeaseLife < time.Minute || c.LeaseGrace < time.Second:
 		return fmt.Errorf("admission-max-age and lease-grace must be at least 1s and lease-life at least 1m")
-	case c.MessageGateway != "" && !isHTTP(c.MessageGateway):
+	case c.MessageGateway != "" && !webURL(c.MessageGateway):
 		// It is not repeated: there may be a password in it.
 		return fmt.Errorf("message-gateway must be an http or https URL, such as https://sms.example.com/messages")
 	case c.MessageGatewayToken != "" && c.MessageGateway == "":
 		return fmt.Errorf("message-gateway-token is nothing without message-gateway")
 	case c.MessageKeep < 24*time.Hour || c.MessageKeep > 3650*24*time.Hour:
 		return fmt.Errorf("message-keep must be at least 24h, which is how long idempotency keys last, and at most 87600h")
+	case c.WebhookURL != "" && !webURL(c.WebhookURL):
+		return fmt.Errorf("webhook-url must be an address that begins with http:// or https://")
+	case c.WebhookFailoverURL != "" && (c.WebhookURL == "" || !webURL(c.WebhookFailoverURL)):
+		return fmt.Errorf("webhook-failover-url must be an address that begins with http:// or https://, beside webhook-url")
+	case c.WebhookTimeout < 100*time.Millisecond || c.WebhookTimeout > 30*time.Second:
+		return fmt.Errorf("webhook-timeout must be from 100ms to 30s")
 	case c.Data == "":
 		return fmt.Errorf("data must name a folder")
 	case c.OperatorToken != "" && len(c.OperatorToken) < 16:
@@ -153,9 +163,10 @@ func (c *Config) Check() error {
 	return nil
 }
 
-func isHTTP(address string) bool {
+// webURL does not tell what is wrong: there may be a secret in the address.
+func webURL(address string) bool {
 	u, err := url.Parse(address)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.Fragment == ""
 }
 
 func hostPort(address string) bool {

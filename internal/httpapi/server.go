@@ -55,6 +55,10 @@ type Options struct {
 	Services []GatewayService
 	// Messages hands messages over; nil means the sandbox.
 	Messages *carrier.Dispatcher
+	// WebhookKey is the public key of what signs events, in base64.
+	WebhookKey string
+	// TestWebhook sends a test event; nil where there is no webhook.
+	TestWebhook func() store.Attempt
 	// Logger hears of faults, of refused credentials at info level, and at debug
 	// level of each request.
 	Logger *slog.Logger
@@ -92,6 +96,8 @@ type Server struct {
 	unavailable pace
 	unanswered  pace // lines about services that did not answer
 	proxies     []netip.Prefix
+	webhookKey  string
+	testWebhook func() store.Attempt
 	reports     counter   // under way, by key
 	began       time.Time // what call.began counts from
 	replies     *store.Cache[reply]
@@ -147,7 +153,8 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 		signIns:   newLimiter(now, 0.2, 20, "sign_ins", db.Tell),
 		signInsTo: newLimiter(now, 1, 50, "sign_ins_to", db.Tell),
 		refused:   pace{now: now}, unavailable: pace{now: now}, unanswered: pace{now: now},
-		proxies:  o.TrustedProxies,
+		proxies:    o.TrustedProxies,
+		webhookKey: o.WebhookKey, testWebhook: o.TestWebhook,
 		began:    time.Now(),
 		replies:  store.NewCache[reply](db, 1<<16),
 		idPrefix: db.Source().NewID()[:24],
@@ -200,7 +207,7 @@ type Route struct {
 }
 
 // Routes is the whole API.
-var Routes = concat(accountRoutes, userRoutes, auditRoutes, messageRoutes, sessionRoutes, operatorRoutes, connectionRoutes, admissionRoutes, healthRoutes)
+var Routes = concat(accountRoutes, userRoutes, auditRoutes, messageRoutes, sessionRoutes, operatorRoutes, connectionRoutes, webhookRoutes, admissionRoutes, healthRoutes)
 
 func concat(tables ...[]Route) (all []Route) {
 	for _, t := range tables {

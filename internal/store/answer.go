@@ -45,8 +45,8 @@ func (tx *Tx) KeptAnswer(request string) (*Answer, error) {
 }
 
 // Prune forgets at most limit answers, sessions, leases and messages whose time is over,
-// the events from before keep, and processes not seen since then, and returns how many
-// rows went.
+// the events from before keep, deliveries a little older than that, and processes not
+// seen since keep, and returns how many rows went.
 func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	var total int64
 	for _, query := range []string{
@@ -68,6 +68,10 @@ func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	if err != nil {
 		return total, err
 	}
+	deliveries, err := tx.execCount("DELETE FROM webhook_event WHERE id IN (SELECT id FROM webhook_event ORDER BY id LIMIT $2) AND created_at < $1", micros(keep.Add(-keepDeliveries)), limit)
+	if err != nil {
+		return total, err
+	}
 	nodes, err := tx.execCount("DELETE FROM node WHERE seen_at < $1", micros(keep))
-	return total + n + nodes, err
+	return total + n + deliveries + nodes, err
 }

@@ -52,6 +52,9 @@ func (tx *Tx) Apply(change tenant.Change) error {
 			return fmt.Errorf("write the connection: %w", err)
 		}
 	}
+	if len(change.HangUp) > 0 {
+		tx.changed(change.AccountID) // no row is; but who sends events is to wake
+	}
 	if change.EndSessions {
 		if err := tx.exec("DELETE FROM session WHERE account_id = $1", change.AccountID); err != nil {
 			return fmt.Errorf("end the sessions: %w", err)

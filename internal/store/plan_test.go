@@ -84,9 +84,16 @@ var reads = map[string]func(tx *store.Tx){
 	"Message":       func(tx *store.Tx) { tx.Message("a", "m1") },
 	"AnyMessageDue": func(tx *store.Tx) { tx.AnyMessageDue() },
 
+	"Delivery":      func(tx *store.Tx) { tx.Delivery("e") },
+	"Deliveries":    func(tx *store.Tx) { tx.Deliveries("", "", 10); tx.Deliveries("waiting", "e", 10) },
+	"WebhookSince":  func(tx *store.Tx) { tx.WebhookSince() },
+	"WebhookState":  func(tx *store.Tx) { tx.WebhookState("") },
+	"WebhookOldest": func(tx *store.Tx) { tx.WebhookOldest("") },
+
 	// Those that write are called by everyChange.
 	"Apply": nil, "Agree": nil, "KeepAnswer": nil, "TakeAnswer": nil, "Prune": nil, "StartSession": nil, "EndSession": nil,
 	"AddMessage": nil, "TakeDueMessages": nil, "SettleMessage": nil,
+	"BeginWebhook": nil, "TakeTurn": nil, "TakeEvents": nil, "ClaimEvents": nil, "NoteDelivery": nil, "QueueNext": nil, "Retry": nil,
 	"AcquireLease": nil, "ExtendLease": nil, "ShortenLease": nil, "ReleaseLease": nil, "ReleaseCall": nil,
 }
 
@@ -159,6 +166,9 @@ func everyChange(tx *store.Tx) error {
 		return err
 	}
 	if err := everyMessage(tx); err != nil {
+		return err
+	}
+	if err := everyDelivery(tx); err != nil {
 		return err
 	}
 	if err := tx.StartSession(store.Session{Digest: "s", AccountID: rootID, UserID: rootID}); err != nil {
@@ -259,9 +269,43 @@ func everyLease(tx *store.Tx) error {
 	return err
 }
 
+// everyDelivery has one event delivered, and others wait, skipped or in the outbox.
+func everyDelivery(tx *store.Tx) error {
+	since, err := tx.BeginWebhook()
+	if err != nil {
+		return err
+	}
+	since = "" // what everyChange did before is wanted, too
+	if _, err := tx.TakeTurn("node", tx.Now().Add(time.Minute), true); err != nil {
+		return err
+	}
+	for _, prefixes := range [][]string{{"account.created", "group"}, nil} {
+		if _, err := tx.TakeEvents(since, prefixes, 3); err != nil {
+			return err
+		}
+	}
+	due, err := tx.ClaimEvents(since, 2, tx.Now().Add(time.Minute))
+	if err != nil {
+		return err
+	}
+	for i, status := range []string{store.DeliveryDelivered, store.DeliveryWaiting}[:len(due)] {
+		attempts := []store.Attempt{{StartedAt: tx.Now(), FinishedAt: tx.Now(), URL: "http://127.0.0.1", Status: 500, Error: "e"}}
+		if err := tx.NoteDelivery(&due[i], attempts, status); err != nil {
+			return err
+		}
+		if err := tx.QueueNext(due[i].AccountID, status, tx.Now(), 1); err != nil {
+			return err
+		}
+	}
+	_, err = tx.Retry(due[0].ID)
+	return err
+}
+
 // mayScan are the statements that may read a whole table, and why.
 var mayScan = map[string]string{
-	"DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT": "reads as many as it may delete, in the order of the key",
+	"DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT":               "reads as many as it may delete, in the order of the key",
+	"DELETE FROM webhook_event WHERE id IN (SELECT id FROM webhook_event ORDER BY id LIMIT": "the same",
+	"SELECT due_at FROM webhook_queue ORDER BY due_at, account_id LIMIT 1":                  "the first of the index",
 }
 
 // readsOwner are the statements that may read all of one owner, and why.
@@ -276,12 +320,15 @@ var readsOwner = map[string]string{
 	"SELECT COUNT(*) FROM connection WHERE account_id = $1":                        "at most tenant.MaxConnections rows",
 	"FROM connection c JOIN identity i ON i.connection_id = c.id":                  "all that is of them",
 	"DELETE FROM session WHERE account_id = $1":                                    "ends them all",
+	"FROM webhook_event f WHERE f.account_id = due.account_id":                     "the first of the index; and one row an account",
+	"DELETE FROM webhook_queue WHERE account_id = $1":                              "one row an account, and whether there is any",
+	"UPDATE webhook_queue SET due_at = $2":                                         "one row an account",
 }
 
 // growing are the tables that have no bound, and the names that queries give them.
 var growing = []string{
 	"account", "a", "organization_user", "u", "organization_group", "g", "membership", "m", "api_key", "audit_entry", "answer", "session", "outbox",
-	"connection", "c", "identity", "i", "lease", "message",
+	"connection", "c", "identity", "i", "lease", "message", "webhook_event", "w", "f", "webhook_queue", "q", "o", "p",
 }
 
 // manyRows fill PostgreSQL with 20,000 accounts, as many users, and what belongs to
@@ -315,6 +362,11 @@ var manyRows = []string{
 			's' || n % 5, n, CASE WHEN n <= 15000 THEN 1::BIGINT << 60 ELSE n END FROM generate_series(1, 20000) n`,
 	`INSERT INTO message (id, account_id, user_id, credential_id, request_id, content, status, failure, reason, attempts, due_at, received_at, valid_until, sent_at, completed_at, expires_at)
 		SELECT 'm' || n, 'a', 'a', 'k', 'r', '{}', CASE WHEN n <= 5000 THEN 'queued' ELSE 'sent' END, '', '', 1, CASE WHEN n <= 5000 THEN n ELSE 0 END, n, n, n, n, n FROM generate_series(1, 20000) n`,
+	`INSERT INTO webhook_event (id, account_id, number, event_type, status, created_at)
+		SELECT 'w' || id, account_id, number, event, CASE number % 3 WHEN 0 THEN 'waiting' WHEN 1 THEN 'delivered' ELSE 'failed' END, created_at FROM audit_entry WHERE event = 'e'`,
+	`INSERT INTO webhook_event (id, account_id, number, event_type, status, created_at)
+		SELECT 'x' || n, 'a' || n, 0, 'e', 'waiting', n FROM generate_series(2, 10000) n`,
+	`INSERT INTO webhook_queue (account_id, due_at) SELECT DISTINCT account_id, CAST(LENGTH(account_id) AS BIGINT) FROM webhook_event WHERE status = 'waiting' ON CONFLICT DO NOTHING`,
 }
 
 // openFull opens a database for statements to be looked at: with PostgreSQL it has
@@ -468,6 +520,20 @@ func countRows(t *testing.T, db *store.DB) {
 			taken, err := tx.TakeDueMessages(tx.Now(), 100)
 			if err == nil && len(taken) != 100 {
 				err = fmt.Errorf("%d messages were due", len(taken))
+			}
+			return err
+		},
+		"TakeEvents": func(tx *store.Tx) error {
+			n, err := tx.TakeEvents("", []string{"account"}, 100)
+			if n != 100 {
+				t.Errorf("TakeEvents: %d rows", n)
+			}
+			return err
+		},
+		"ClaimEvents": func(tx *store.Tx) error {
+			due, err := tx.ClaimEvents("", 8, tx.Now())
+			if len(due) == 0 {
+				t.Error("ClaimEvents: none")
 			}
 			return err
 		},

@@ -112,6 +112,10 @@ func TestVerifyNames(t *testing.T) {
 		{"UPDATE audit_entry SET event = 'other' WHERE resource_id = 'v'", "user v has no audit entry of its creation"},
 		{"DELETE FROM outbox WHERE account_id = 'child1'", "has no event"},
 		{"UPDATE outbox SET number = 99 WHERE account_id = 'child1'", "has no audit entry"},
+		{"UPDATE webhook_event SET number = 99 WHERE number = 1", "has no audit entry"},
+		{"DELETE FROM webhook_event WHERE status = 'delivered' OR status = 'skipped'", "has no event"},
+		{"DELETE FROM webhook_queue", "waits and is forgotten"},
+		{"INSERT INTO outbox SELECT id, account_id, number, created_at FROM webhook_event", "is in the outbox and on its way"},
 		{"DELETE FROM audit_entry WHERE account_id = 'child1'", "account child1 has no audit entry of its creation"},
 	} {
 		t.Run(test.damage, func(t *testing.T) {

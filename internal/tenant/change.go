@@ -2,6 +2,18 @@ package tenant
 
 import "strings"
 
+// Events are all that a Change may be.
+var Events = []string{
+	"account.blocked", "account.cancelled", "account.created", "account.credit_updated", "account.unblocked",
+	"calls.terminate",
+	"connection.created", "connection.removed", "connection.updated",
+	"group.created",
+	"managed_account.channel_limit_updated", "managed_account.created", "managed_account.disabled", "managed_account.enabled", "managed_account.updated",
+	"manager.approved", "manager.revoked",
+	"organization_user.blocked", "organization_user.created", "organization_user.group_joined", "organization_user.group_left",
+	"organization_user.removed", "organization_user.signed_in", "organization_user.unblocked",
+}
+
 // Diff is one row before and after: no Before is a new row, no After one that
 // goes.
 type Diff[T any] struct{ Before, After *T }
@@ -27,11 +39,14 @@ type Change struct {
 	Connections []Diff[Connection]
 	// LeftOff are connections that were to be switched on, and could not be.
 	LeftOff []LeftOff
-	// HangUp are the calls that switches are asked to end, by their ids.
-	HangUp []string
+	// HangUp are the calls that switches are asked to end.
+	HangUp []Call
 	// EndSessions ends every session of the account's users.
 	EndSessions bool
 }
+
+// Call is a call on a switch; Switch is "" when the switch has not said its name.
+type Call struct{ ID, Switch string }
 
 // Empty reports whether there is nothing to write.
 func (c *Change) Empty() bool {
@@ -77,8 +92,11 @@ func (c *Change) Fields() []FieldChange {
 	for _, l := range c.LeftOff {
 		changes = append(changes, FieldChange{"connections." + l.Connection.Name + ".left_off", nil, strings.Join(l.Problems, "; ")})
 	}
-	for _, id := range c.HangUp {
-		changes = append(changes, FieldChange{"call_id", nil, id})
+	for _, call := range c.HangUp {
+		changes = append(changes, FieldChange{"call_id", nil, call.ID})
+		if call.Switch != "" {
+			changes = append(changes, FieldChange{"switch", nil, call.Switch})
+		}
 	}
 	return changes
 }

@@ -220,3 +220,35 @@ CREATE TABLE session (
 );
 CREATE INDEX session_account ON session (account_id, user_id);
 CREATE INDEX session_expiry ON session (expires_at);
+
+CREATE TABLE webhook_event (
+    id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    event_type TEXT NOT NULL,
+    status TEXT NOT NULL,
+    attempts BIGINT NOT NULL DEFAULT 0,
+    log TEXT NOT NULL DEFAULT '',
+    created_at BIGINT NOT NULL,
+    finished_at BIGINT NOT NULL DEFAULT 0,
+    CHECK (status IN ('waiting', 'delivered', 'failed', 'skipped')),
+    PRIMARY KEY (id)
+);
+CREATE INDEX webhook_event_status ON webhook_event (status, id);
+CREATE INDEX webhook_event_type ON webhook_event (event_type, status, id);
+CREATE UNIQUE INDEX webhook_event_waiting ON webhook_event (account_id, number) WHERE status = 'waiting';
+
+CREATE TABLE webhook_queue (
+    account_id TEXT NOT NULL,
+    due_at BIGINT NOT NULL,
+    tries BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (account_id)
+);
+CREATE INDEX webhook_queue_due ON webhook_queue (due_at, account_id);
+
+CREATE TABLE webhook_turn (
+    name TEXT NOT NULL,
+    node TEXT NOT NULL,
+    ends_at BIGINT NOT NULL,
+    PRIMARY KEY (name)
+);
