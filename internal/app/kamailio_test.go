@@ -285,10 +285,20 @@ func (c *caller) poke(method string) {
 		"To: <sip:test@example.com>;tag=2\r\nCall-ID: %s\r\nCSeq: 9 %[1]s\r\nContent-Length: 0\r\n\r\n", method, socket.LocalAddr(), rand.Int64(), c.id)
 }
 
+// connected waits until the call is answered, and its caller has said so.
+func (c *caller) connected() {
+	c.x.t.Helper()
+	c.got("SIP/2.0 200 OK", 1)
+	c.x.until("an ACK", func() bool {
+		_, after, _ := strings.Cut(c.messages(), "\nSIP/2.0 200 OK")
+		return strings.Contains(after, "\nACK sip:")
+	})
+}
+
 // talk waits until the call is answered, and both ends have exchanged something.
 func (c *caller) talk() *caller {
 	c.x.t.Helper()
-	c.got("SIP/2.0 200 OK", 1)
+	c.connected()
 	updates := func() int { return strings.Count(c.messages(), " UPDATE\n") }
 	before := updates()
 	c.poke("INFO")
@@ -332,7 +342,7 @@ func (c *caller) end() string {
 // hangUp ends a call as its caller does, which has to go well.
 func (c *caller) hangUp() {
 	c.x.t.Helper()
-	c.got("SIP/2.0 200 OK", 1)
+	c.connected()
 	c.poke("MESSAGE")
 	if last := c.end(); last != "200 OK" || !strings.Contains(c.messages(), "\nCSeq: 4 BYE\n") || strings.Contains(c.messages(), "\nBYE sip:larry") {
 		c.x.t.Fatalf("a call ended with %q, not by its own BYE:\n%s", last, c.messages())
