@@ -271,11 +271,10 @@ func everyLease(tx *store.Tx) error {
 
 // everyDelivery has one event delivered, and others wait, skipped or in the outbox.
 func everyDelivery(tx *store.Tx) error {
-	since, err := tx.BeginWebhook()
-	if err != nil {
+	if _, err := tx.BeginWebhook(); err != nil {
 		return err
 	}
-	since = "" // what everyChange did before is wanted, too
+	const since = "" // what everyChange did before is wanted, too
 	if _, err := tx.TakeTurn("node", tx.Now().Add(time.Minute), true); err != nil {
 		return err
 	}

@@ -340,7 +340,7 @@ func TestHostileReceivers(t *testing.T) {
 			<-r.gone
 		}, ""},
 		"redirect": {func(out http.ResponseWriter, _ request, _ int) {
-			http.Redirect(out, new(http.Request), elsewhere.URL, 307)
+			http.Redirect(out, new(http.Request), elsewhere.URL, http.StatusTemporaryRedirect)
 		}, "the answer has status 307"},
 		"garbage":          {raw("\x00\xff\x1b[31mno HTTP\r\n\r\n"), "malformed"},
 		"closes":           {raw(""), "EOF"},
