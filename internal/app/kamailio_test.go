@@ -446,7 +446,7 @@ func TestKamailio(t *testing.T) {
 	x.refused("404 Not found", x.host(atCarrier)+":5070", "somebody", "+12025550122")
 	x.holding(0)
 
-	// No more than the limit, though both calls have one Call-ID; then the next one.
+	// No more than the limit, though the calls come from different phones; then the next.
 	first, second := dial().talk(), dial().talk()
 	x.refused("403 User channel limit exceeded D1", "", "larry", there)
 	first.hangUp()

@@ -158,7 +158,8 @@ func isConflict(err error) bool {
 // isOverloaded reports whether the engine refuses work that it may do later.
 func isOverloaded(err error) bool {
 	code := pgCode(err)
-	return code == "55P03" || code == "57014" || strings.HasPrefix(code, "53")
+	// Class 58 is the server's own system: a disk, a file.
+	return code == "55P03" || code == "57014" || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "58")
 }
 
 func pgCode(err error) string {
