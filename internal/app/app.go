@@ -37,7 +37,9 @@ type App struct {
 	DB      *store.DB
 	Sealer  *auth.Sealer
 	Service *service.Service
-	Handler http.Handler
+	// Authenticator tells who holds a key or a session.
+	Authenticator *auth.Authenticator
+	Handler       http.Handler
 	// OperatorToken is the secret of the operator API, AdmissionToken that of switches.
 	OperatorToken, AdmissionToken string
 
@@ -149,6 +151,7 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 		return nil, err
 	}
 	authenticator := auth.NewAuthenticator(a.DB, a.Sealer, a.OperatorToken)
+	a.Authenticator = authenticator
 	if a.AdmissionToken != "" {
 		authenticator.AdmitSwitches(a.AdmissionToken)
 	}
@@ -297,6 +300,7 @@ func (a *App) Serve(ctx context.Context, listener net.Listener) (err error) {
 	background, stop := context.WithCancel(context.Background())
 	defer stop()
 	go a.Service.Prune(background)
+	go a.Authenticator.KeepUses(background)
 
 	if a.metrics != nil {
 		defer a.metrics.serve(a.log).Close()

@@ -53,9 +53,14 @@ func (tx *Tx) Apply(change tenant.Change) error {
 		}
 	}
 	if change.EndSessions {
-		if err := tx.exec("DELETE FROM session WHERE account_id = $1", change.AccountID); err != nil {
-			return fmt.Errorf("end the sessions: %w", err)
+		for _, which := range []string{"account_id = $3", ofPersons} {
+			if err := tx.endSessions(which, EndedByStatus, change.AccountID); err != nil {
+				return fmt.Errorf("end the sessions: %w", err)
+			}
 		}
+	}
+	if err := tx.applyPeople(change); err != nil {
+		return err
 	}
 	return tx.record(change)
 }
@@ -77,7 +82,7 @@ func (tx *Tx) record(change tenant.Change) error {
 			CASE WHEN last.created_at > $11 THEN last.created_at ELSE $11 END
 		FROM (SELECT 1 AS row) one LEFT JOIN
 			(SELECT number, created_at FROM audit_entry WHERE account_id = $2 ORDER BY number DESC LIMIT 1) last ON TRUE`,
-		id, change.AccountID, change.Actor.UserID, change.Actor.CredentialID, change.Actor.MadeBy(change.AccountID),
+		id, change.AccountID, change.Actor.Person(), change.Actor.CredentialID, change.Actor.MadeBy(change.AccountID),
 		change.Event, change.ResourceType, change.ResourceID, string(fields), change.Actor.RequestID, micros(tx.now))
 	if err != nil {
 		return fmt.Errorf("write the audit entry: %w", err)

@@ -29,13 +29,24 @@ type Change struct {
 	LeftOff []LeftOff
 	// HangUp are the calls that switches are asked to end, by their ids.
 	HangUp []string
-	// EndSessions ends every session of the account's users.
+	// Invitations, Resets, Factors, SignOns and Identities are how people get in.
+	Invitations []Diff[Invitation]
+	Resets      []Diff[PasswordReset]
+	Factors     []Diff[Factor]
+	SignOns     []Diff[SignOn]
+	Identities  []Diff[Identity]
+	// EndSessions ends every session of the account's users, and of those who act as
+	// its people elsewhere.
 	EndSessions bool
+	// Notes are facts for the audit log that stand in no row; not nil, there is something
+	// to tell even when it is empty.
+	Notes []FieldChange
 }
 
 // Empty reports whether there is nothing to write.
 func (c *Change) Empty() bool {
-	return len(c.Accounts)+len(c.Managers)+len(c.Users)+len(c.Groups)+len(c.Keys)+len(c.Memberships)+len(c.Connections)+len(c.HangUp) == 0
+	return len(c.Accounts)+len(c.Managers)+len(c.Users)+len(c.Groups)+len(c.Keys)+len(c.Memberships)+len(c.Connections)+len(c.HangUp)+
+		len(c.Invitations)+len(c.Resets)+len(c.Factors)+len(c.SignOns)+len(c.Identities) == 0 && c.Notes == nil
 }
 
 // FieldChange is one field before and after, for the audit log. It never holds
@@ -80,7 +91,22 @@ func (c *Change) Fields() []FieldChange {
 	for _, id := range c.HangUp {
 		changes = append(changes, FieldChange{"call_id", nil, id})
 	}
-	return changes
+	for _, d := range c.Keys {
+		changes = append(changes, compare(d.Before, d.After, (*Key).fields)...)
+	}
+	for _, d := range c.Invitations {
+		changes = append(changes, compare(d.Before, d.After, (*Invitation).fields)...)
+	}
+	for _, d := range c.Factors {
+		changes = append(changes, compare(d.Before, d.After, (*Factor).fields)...)
+	}
+	for _, d := range c.SignOns {
+		changes = append(changes, compare(d.Before, d.After, (*SignOn).fields)...)
+	}
+	for _, d := range c.Identities {
+		changes = append(changes, compare(d.Before, d.After, (*Identity).fields)...)
+	}
+	return append(changes, c.Notes...)
 }
 
 type field struct {
