@@ -306,14 +306,17 @@ func (s *Service) RenewSession(ctx context.Context, in *auth.SignedIn) (token st
 		if row == nil || row.Kind != store.PortalSession || !row.Open(tx.Now()) {
 			return tenant.RefuseParameter(tenant.Unauthenticated, "Cookie", "")
 		}
-		renewed := *row
-		renewed.ID, renewed.Digest, renewed.UsedAt = s.db.Source().NewID(), s.sealer.Digest(token), tx.Now()
-		if err := tx.EndSession(row.Digest, store.EndedByRenewal); err != nil {
-			return err
-		}
-		return tx.StartSession(renewed)
+		return s.renew(tx, *row, token)
 	})
 	return token, err
+}
+
+func (s *Service) renew(tx *store.Tx, session store.Session, token string) error {
+	if err := tx.EndSession(session.Digest, store.EndedByRenewal); err != nil {
+		return err
+	}
+	session.ID, session.Digest, session.UsedAt = s.db.Source().NewID(), s.sealer.Digest(token), tx.Now()
+	return tx.StartSession(session)
 }
 
 // Sessions are the actor's own that last, of either kind, the oldest first.
@@ -422,26 +425,38 @@ func (t *tries) lanes() (lanes []string) {
 
 // begin counts the try, or refuses it.
 func (t *tries) begin(ctx context.Context) error {
+	return t.s.db.UpdateAll(ctx, t.lanes(), t.beginIn)
+}
+
+// beginAnd counts the try with what it does in the same transaction.
+func (t *tries) beginAnd(ctx context.Context, do func(*store.Tx) error) error {
 	return t.s.db.UpdateAll(ctx, t.lanes(), func(tx *store.Tx) error {
-		var begun []tenant.Tries
-		for i := range t.counted {
-			one, err := tx.Tries(t.counted[i].Subject)
-			if err != nil {
-				return err
-			}
-			if one, err = one.Begin(t.most[i], tx.Now()); err != nil {
-				return err
-			}
-			begun = append(begun, one)
+		if err := t.beginIn(tx); err != nil {
+			return err
 		}
-		for i, one := range begun {
-			t.counted[i] = one
-			if err := tx.PutTries(one); err != nil {
-				return err
-			}
-		}
-		return nil
+		return do(tx)
 	})
+}
+
+func (t *tries) beginIn(tx *store.Tx) error {
+	var begun []tenant.Tries
+	for i := range t.counted {
+		one, err := tx.Tries(t.counted[i].Subject)
+		if err != nil {
+			return err
+		}
+		if one, err = one.Begin(t.most[i], tx.Now()); err != nil {
+			return err
+		}
+		begun = append(begun, one)
+	}
+	for i, one := range begun {
+		t.counted[i] = one
+		if err := tx.PutTries(one); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // failed locks, when this was the last try that may fail. user is nil for nobody.

@@ -233,6 +233,12 @@ func (tx *Tx) QueueMail(m Mail) error {
 // MailLane is the lane of those who take mail up.
 const MailLane = "mail"
 
+// MailDue reports whether any mail is due.
+func (tx *Tx) MailDue() (bool, error) {
+	id, err := one(tx, scanText, "SELECT id FROM mail WHERE due_at <= $1 AND expires_at > $1 ORDER BY due_at LIMIT 1", micros(tx.now))
+	return id != nil, err
+}
+
 // ClaimMail takes up at most limit mails that are due: they are due again at that
 // time, should nobody say what became of them. Call it in MailLane.
 func (tx *Tx) ClaimMail(limit int, again time.Time) ([]Mail, error) {

@@ -67,6 +67,7 @@ var reads = map[string]func(tx *store.Tx){
 	"ResetByToken":      func(tx *store.Tx) { tx.ResetByToken("d") },
 	"Factor":            func(tx *store.Tx) { tx.Factor("u") },
 	"RecoveryCodes":     func(tx *store.Tx) { tx.RecoveryCodes("u") },
+	"MailDue":           func(tx *store.Tx) { tx.MailDue() },
 	"SignOn":            func(tx *store.Tx) { tx.SignOn("a") },
 	"Identified":        func(tx *store.Tx) { tx.Identified("a", "i", "s") },
 	"Linked":            func(tx *store.Tx) { tx.Linked("u") },

@@ -33,7 +33,7 @@ func (t Tries) Begin(most int64, now time.Time) (Tries, error) {
 		t.Count, t.Since = 0, now
 	}
 	if now.Before(t.LockedUntil) || t.Count >= most {
-		return t, RefuseField(TooMany, "email", "Too many tries to sign in. Wait a little.")
+		return t, RefuseField(TooMany, "email", "Too many tries. Wait a little.")
 	}
 	t.Count++
 	return t, nil
