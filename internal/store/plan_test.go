@@ -81,6 +81,13 @@ var reads = map[string]func(tx *store.Tx){
 	},
 	"AuditEntries": func(tx *store.Tx) { tx.AuditEntries("a", 1, 2) },
 
+	"AuditNumbers": func(tx *store.Tx) {
+		for _, f := range []store.AuditFilter{{}, {Event: "e"}, {UserID: "u"}, {ResourceID: "r"}, {Event: "e", UserID: "u"}, {UserID: "u", ResourceID: "r"}, {Event: "e", UserID: "u", ResourceID: "r"}} {
+			tx.AuditNumbers("a", f, 1, 1<<40, 20)
+		}
+	},
+	"AuditEntriesByNumber": func(tx *store.Tx) { tx.AuditEntriesByNumber("a", page) },
+
 	"Connection":      func(tx *store.Tx) { tx.Connection(rootID, "c", "id") },
 	"ConnectionByID":  func(tx *store.Tx) { tx.ConnectionByID("c") },
 	"ConnectionCount": func(tx *store.Tx) { tx.ConnectionCount("a") },
