@@ -319,7 +319,8 @@ func (s *Service) renew(tx *store.Tx, session store.Session, token string) error
 	return tx.StartSession(session)
 }
 
-// Sessions are the actor's own that last, of either kind, the oldest first.
+// Sessions are the actor's own that last, of either kind, the oldest first, without
+// what finds them.
 func (s *Service) Sessions(ctx context.Context, actor tenant.Actor) (sessions []store.Session, err error) {
 	if err := inPerson(actor); err != nil {
 		return nil, err
@@ -327,6 +328,7 @@ func (s *Service) Sessions(ctx context.Context, actor tenant.Actor) (sessions []
 	err = s.db.View(ctx, func(tx *store.Tx) error {
 		all, err := tx.SessionsOf(actor.AccountID, actor.UserID)
 		for _, session := range all {
+			session.Digest = ""
 			if session.Kind != store.PendingSession {
 				sessions = append(sessions, session)
 			}
