@@ -26,6 +26,7 @@ import (
 	"github.com/tenantry/tenantry/internal/auth"
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/httpapi"
+	"github.com/tenantry/tenantry/internal/mail"
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -40,6 +41,8 @@ type App struct {
 	// Authenticator tells who holds a key or a session.
 	Authenticator *auth.Authenticator
 	Handler       http.Handler
+	// Mails are those that nobody sends, when Parts said so; else nil.
+	Mails *mail.Memory
 	// OperatorToken is the secret of the operator API, AdmissionToken that of switches.
 	OperatorToken, AdmissionToken string
 
@@ -48,6 +51,7 @@ type App struct {
 	switches         http.Handler
 	switchesListener net.Listener
 
+	sender  mail.Sender // nil when no mail is sent
 	log     *slog.Logger
 	metrics *metrics       // nil when nobody is to see them
 	traces  tracerProvider // nil when there are none
@@ -66,6 +70,8 @@ type Parts struct {
 	Logger *slog.Logger
 	// Batch is store.Options.Batch.
 	Batch int
+	// KeepMails keeps mails in memory, to be looked at, when no server takes them.
+	KeepMails bool
 }
 
 // Open makes the data folder and its secrets where they are missing, opens the
@@ -134,9 +140,13 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 			return nil, err
 		}
 	}
+	portalURL, err := a.mail(parts.KeepMails)
+	if err != nil {
+		return nil, err
+	}
 	a.Service = service.New(a.DB, a.Sealer, auth.NewPasswords(c.PasswordMinLength), service.Options{
 		DefaultChannels: c.DefaultChannels, Currency: c.Currency, KeepAnswers: c.KeepAnswers,
-		SessionLife: c.SessionLife, DirectoryBytes: c.DirectoryMemory << 20,
+		SessionLife: c.SessionLife, PortalURL: portalURL, DirectoryBytes: c.DirectoryMemory << 20,
 	})
 	options := httpapi.Options{
 		Rate: c.RateLimit, Burst: c.RateBurst, MaxBody: c.MaxBody, TrustedProxies: c.TrustedProxies, Logger: parts.Logger,
@@ -180,6 +190,26 @@ func (a *App) token(given, name string, source *tenant.Source) (string, error) {
 		return "", fmt.Errorf("%s token: %w", name, err)
 	}
 	return base64.StdEncoding.EncodeToString(token), nil
+}
+
+// mail sets who sends mails, and returns what their links begin with, "" when none
+// are sent.
+func (a *App) mail(keep bool) (string, error) {
+	c := &a.Config
+	switch {
+	case c.SMTPURL != "":
+		sender, err := mail.NewSMTP(mail.SMTPOptions{URL: c.SMTPURL, From: c.SMTPFrom, StartTLS: c.SMTPStartTLS})
+		if err != nil {
+			return "", err
+		}
+		a.sender = sender
+	case keep:
+		a.Mails = &mail.Memory{}
+		a.sender = a.Mails
+	default:
+		return "", nil
+	}
+	return c.PortalURL, nil
 }
 
 // admission sets what decides, and how that is put.
@@ -301,6 +331,9 @@ func (a *App) Serve(ctx context.Context, listener net.Listener) (err error) {
 	defer stop()
 	go a.Service.Prune(background)
 	go a.Authenticator.KeepUses(background)
+	if a.sender != nil {
+		go a.Service.KeepMail(background, a.sender, a.log)
+	}
 
 	if a.metrics != nil {
 		defer a.metrics.serve(a.log).Close()

@@ -53,6 +53,11 @@ type Config struct {
 	LeaseLife         time.Duration `default:"2h" env:"TENANTRY_LEASE_LIFE" help:"How long a call holds its channels when nobody says that it lives."`
 	LeaseGrace        time.Duration `default:"1m" env:"TENANTRY_LEASE_GRACE" help:"How long a call holds its channels that the switch does not name among those that live."`
 
+	PortalURL    string `name:"portal-url" env:"TENANTRY_PORTAL_URL" placeholder:"URL" help:"Where people find the portal; links in mails begin with it."`
+	SMTPURL      string `name:"smtp-url" env:"TENANTRY_SMTP_URL" placeholder:"URL" help:"Server that takes mails, smtp://user:password@host:port or smtps://…; default: no mail is sent."`
+	SMTPFrom     string `name:"smtp-from" env:"TENANTRY_SMTP_FROM" placeholder:"ADDRESS" help:"Sender of mails, such as Tenantry <tenantry@example.com>."`
+	SMTPStartTLS string `name:"smtp-starttls" default:"required" enum:"required,opportunistic,off" env:"TENANTRY_SMTP_STARTTLS" help:"Whether mail goes by TLS where the URL is smtp: ${enum}."`
+
 	DrainTime time.Duration `default:"10s" env:"TENANTRY_DRAIN_TIME" help:"How long a stop waits for requests under way."`
 	LogLevel  string        `default:"info" enum:"debug,info,warn,error" env:"TENANTRY_LOG_LEVEL" help:"What is logged: ${enum}."`
 	LogFormat string        `default:"text" enum:"text,json" env:"TENANTRY_LOG_FORMAT" help:"How it is logged: ${enum}."`
@@ -117,6 +122,10 @@ func (c *Config) Check() error {
 		return fmt.Errorf("data must name a folder")
 	case c.OperatorToken != "" && len(c.OperatorToken) < 16:
 		return fmt.Errorf("operator-token must have at least 16 characters")
+	case c.PortalURL != "" && !webURL(c.PortalURL):
+		return fmt.Errorf("portal-url must be https://HOST, or http://HOST, without a query or a slash at the end, not %q", c.PortalURL)
+	case c.SMTPURL != "" && (c.SMTPFrom == "" || c.PortalURL == ""):
+		return fmt.Errorf("smtp-url goes with smtp-from and portal-url: one of them is missing")
 	case c.DrainTime < 0:
 		return fmt.Errorf("drain-time must not be negative")
 	case (c.TLSCert == "") != (c.TLSKey == ""):
@@ -139,6 +148,12 @@ func (c *Config) Check() error {
 		return fmt.Errorf("directory-memory must be from 1 to %d MiB", 1<<30)
 	}
 	return nil
+}
+
+func webURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "" &&
+		!strings.HasSuffix(text, "/") && !strings.ContainsAny(text, "?#\r\n ")
 }
 
 func hostPort(address string) bool {

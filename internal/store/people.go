@@ -31,6 +31,12 @@ func (tx *Tx) applyPeople(change tenant.Change) error {
 		}
 	}
 	for _, d := range change.Identities {
+		if d.After == nil {
+			if err := tx.exec("DELETE FROM external_identity WHERE user_id = $1", d.Before.UserID); err != nil {
+				return err
+			}
+			continue
+		}
 		i := d.After
 		err := tx.exec("INSERT INTO external_identity (account_id, issuer, subject, user_id, created_at) VALUES ($1, $2, $3, $4, $5)",
 			i.AccountID, i.Issuer, i.Subject, i.UserID, micros(i.CreatedAt))
@@ -209,10 +215,14 @@ func (tx *Tx) Identified(accountID, issuer, subject string) (string, error) {
 	return *id, nil
 }
 
-// Linked reports whether the user is somebody elsewhere already.
-func (tx *Tx) Linked(userID string) (bool, error) {
-	n, err := tx.count("SELECT COUNT(*) FROM external_identity WHERE user_id = $1", userID)
-	return n > 0, err
+// IdentityOf is who the user is elsewhere, or nil.
+func (tx *Tx) IdentityOf(userID string) (*tenant.Identity, error) {
+	return one(tx, func(row scanner, i *tenant.Identity) error {
+		var created int64
+		err := row.Scan(&i.AccountID, &i.Issuer, &i.Subject, &i.UserID, &created)
+		i.CreatedAt = fromMicros(created)
+		return err
+	}, "SELECT account_id, issuer, subject, user_id, created_at FROM external_identity WHERE user_id = $1", userID)
 }
 
 // Mail waits to be sent. What it says is sealed under its id.

@@ -70,7 +70,7 @@ var reads = map[string]func(tx *store.Tx){
 	"MailDue":           func(tx *store.Tx) { tx.MailDue() },
 	"SignOn":            func(tx *store.Tx) { tx.SignOn("a") },
 	"Identified":        func(tx *store.Tx) { tx.Identified("a", "i", "s") },
-	"Linked":            func(tx *store.Tx) { tx.Linked("u") },
+	"IdentityOf":        func(tx *store.Tx) { tx.IdentityOf("u") },
 	"Key":               func(tx *store.Tx) { tx.Key("k") },
 	"KeysOf":            func(tx *store.Tx) { tx.KeysOf("u") },
 	"Agreed":            func(tx *store.Tx) { tx.Agreed("n") },
@@ -228,6 +228,9 @@ func everyPerson(tx *store.Tx, root tenant.Account) error {
 		func() (tenant.Change, error) { return tenant.SetSignOn(owner, nil, signOn) },
 		func() (tenant.Change, error) {
 			return tenant.Link(user, tenant.Identity{AccountID: rootID, Issuer: "i", Subject: "s", UserID: "p"}, ""), nil
+		},
+		func() (tenant.Change, error) {
+			return tenant.Unlink(owner, user, tenant.Identity{UserID: "other"}), nil
 		},
 		func() (tenant.Change, error) {
 			return tenant.RequestReset(user, tenant.PasswordReset{UserID: "p", AccountID: rootID, Digest: "d", ExpiresAt: later}), nil

@@ -108,3 +108,23 @@ func Link(user User, identity Identity, requestID string) Change {
 	change.Identities = []Diff[Identity]{{After: &identity}}
 	return change
 }
+
+// Unlink unties a user from who that is elsewhere.
+func Unlink(actor Actor, user User, identity Identity) Change {
+	change := changeOf(actor, "organization_user.unlinked", user.AccountID, "organization_user", user.ID)
+	change.Identities = []Diff[Identity]{{Before: &identity}}
+	return change
+}
+
+// SetBypassesSSO decides whether the user may use a password where single sign-on is
+// required.
+func SetBypassesSSO(actor Actor, user User, bypasses bool) Change {
+	if user.BypassesSSO == bypasses {
+		return Change{}
+	}
+	after := user
+	after.BypassesSSO = bypasses
+	change := changeOf(actor, "organization_user.updated", user.AccountID, "organization_user", user.ID)
+	change.Users = []Diff[User]{{Before: &user, After: &after}}
+	return change
+}
