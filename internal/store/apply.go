@@ -53,7 +53,12 @@ func (tx *Tx) Apply(change tenant.Change) error {
 		}
 	}
 	if change.EndSessions {
-		for _, which := range []string{"account_id = $3", ofPersons} {
+		ends := []string{"account_id = $3"}
+		// People of a managed account act for nobody else: there is one level only.
+		if len(change.Accounts) == 0 || change.Accounts[0].After.ManagerID == "" {
+			ends = append(ends, ofPersons)
+		}
+		for _, which := range ends {
 			if err := tx.endSessions(which, EndedByStatus, change.AccountID); err != nil {
 				return fmt.Errorf("end the sessions: %w", err)
 			}
