@@ -77,21 +77,17 @@ func NewSMTP(o SMTPOptions) (*SMTP, error) {
 	return s, err
 }
 
-// refusals are where a server says what it thinks of this mail, and not of us.
-var refusals = []gomail.SendErrReason{gomail.ErrSMTPRcptTo, gomail.ErrSMTPData, gomail.ErrSMTPDataClose}
-
-// Send hands the mail over. What the server will never take for this recipient is
-// refused for good; what it does not take from us may be mended.
-func (s *SMTP) Send(ctx context.Context, m Message) error {
+// compose is the mail as it is sent.
+func (m Message) compose(from string) (*gomail.Msg, error) {
 	if err := m.Check(); err != nil {
-		return err
+		return nil, err
 	}
 	msg := gomail.NewMsg()
-	if err := msg.From(s.from); err != nil {
-		return err
+	if err := msg.From(from); err != nil {
+		return nil, err
 	}
 	if err := msg.To(m.To); err != nil {
-		return Permanent(err)
+		return nil, Permanent(err)
 	}
 	msg.Subject(m.Subject)
 	msg.SetDate()
@@ -99,6 +95,19 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	// Answers by machines are of no use.
 	msg.SetGenHeader("Auto-Submitted", "auto-generated")
 	msg.SetBodyString(gomail.TypeTextPlain, m.Text)
+	return msg, nil
+}
+
+// refusals are where a server says what it thinks of this mail, and not of us.
+var refusals = []gomail.SendErrReason{gomail.ErrSMTPRcptTo, gomail.ErrSMTPData, gomail.ErrSMTPDataClose}
+
+// Send hands the mail over. What the server will never take for this recipient is
+// refused for good; what it does not take from us may be mended.
+func (s *SMTP) Send(ctx context.Context, m Message) error {
+	msg, err := m.compose(s.from)
+	if err != nil {
+		return err
+	}
 	client, err := gomail.NewClient(s.host, s.options...)
 	if err != nil {
 		return err
