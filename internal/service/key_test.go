@@ -21,7 +21,6 @@ func TestKeys(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *world) {
 		p := w.people(t)
 		member := w.in(t, w.portal(t, p.member).Token).Actor
-		owner := w.in(t, w.portal(t, p.owner).Token).Actor
 
 		key, secret, err := w.CreateKey(w.ctx, member, "ci", w.clock.Now().Add(48*time.Hour))
 		if err != nil {
@@ -92,7 +91,8 @@ func TestKeys(t *testing.T) {
 		if !w.works(foreverSecret) {
 			t.Error("a key without expiry has expired")
 		}
-		member, owner = w.in(t, w.portal(t, p.member).Token).Actor, w.in(t, w.portal(t, p.owner).Token).Actor
+		member = w.in(t, w.portal(t, p.member).Token).Actor
+		owner := w.in(t, w.portal(t, p.owner).Token).Actor
 		if err := w.RevokeKey(w.ctx, owner, p.user.ID, forever.ID); err != nil {
 			t.Fatal(err)
 		}

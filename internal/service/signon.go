@@ -119,7 +119,7 @@ type Verified struct {
 // second factor is asked for: that is the issuer's matter.
 func (s *Service) SSOSignIn(ctx context.Context, accountID string, v Verified, where Where, requestID string) (*Session, error) {
 	refused := tenant.RefuseParameter(tenant.Unauthenticated, "id_token", "Nobody of this organization is known by that. Ask for an invitation.")
-	if v.Issuer == "" || v.Subject == "" || len(v.Subject) > tenant.MaxName {
+	if v.Issuer == "" || tenant.CheckName("subject", v.Subject) != nil {
 		return nil, refused
 	}
 	lane, err := s.lane(ctx, accountID)
