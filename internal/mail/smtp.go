@@ -70,7 +70,7 @@ func NewSMTP(o SMTPOptions) (*SMTP, error) {
 	}
 	if u.User != nil {
 		password, _ := u.User.Password()
-		// It is never sent in the clear, unless the server is this machine.
+		// Without TLS only those ways are taken that do not show the password.
 		s.options = append(s.options, gomail.WithSMTPAuth(gomail.SMTPAuthAutoDiscover), gomail.WithUsername(u.User.Username()), gomail.WithPassword(password))
 	}
 	_, err = gomail.NewClient(s.host, s.options...)
