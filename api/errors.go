@@ -32,6 +32,8 @@ type ErrorMeta struct {
 // public OpenAPI document, D its developer pages; where they disagree
 // docs/compatibility.md names the choice.
 const (
+	CodeInvalidNumber     = "10002" // D
+	CodeInvalidURL        = "10003" // D
 	CodeMissingParameter  = "10004" // D
 	CodeNotFound          = "10005" // S
 	CodeInvalidID         = "10006" // D
@@ -57,4 +59,8 @@ const (
 	CodeAccountInactive   = "20012" // D
 	CodeAccountBlocked    = "20013" // D
 	CodeInsufficientFunds = "20100" // D
+	CodeRejected          = "40004" // D
+	CodeUnreachable       = "40006" // D
+	CodeUndeliverable     = "40008" // D
+	CodeExpired           = "40014" // D
 )

@@ -32,6 +32,7 @@ var everywhere = []string{
 	"list/(disabled|name-eq)/1/(jump|walk)", "contains/(email|organization_name)/(none|rare|some|all|aaa|.co|e.c)",
 	"create/(fdatasync|bare-insert|1|8|64|64/on-10k)", "report/(csv|json)(/resident)?", "start/(empty|10k|first-list)",
 	"cost/(get-kept|get|list|contains|audit-page|sign-in)", "cost/(create|channel-limit|disable)/(1|64)", "size/account",
+	"admission/(json|query|text|steady|half-load|memory)", "lease/(pairs|running-10|running-1k)", "gateway/(1k|64k)",
 }
 
 func short(t *testing.T, folder, engine string, names ...string) {

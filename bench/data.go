@@ -217,7 +217,7 @@ func (b *bench) copied(ctx context.Context, d *data) (*data, error) {
 		return nil, err
 	}
 	copied.folder = filepath.Join(folder, "data")
-	for _, name := range []string{"master.key", "operator.token"} {
+	for _, name := range []string{"master.key", "operator.token", "admission.token"} {
 		if err := os.Chmod(filepath.Join(copied.folder, name), 0o600); err != nil {
 			return nil, err
 		}

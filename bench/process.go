@@ -134,3 +134,14 @@ func (b *bench) profiled(p *process, name string, f func() error) error {
 	}
 	return err
 }
+
+// heap is what a child with -debug keeps in memory after a collection, in bytes.
+func (p *process) heap() (size int64, err error) {
+	answer, err := http.Get("http://" + p.debug + "/heap")
+	if err != nil {
+		return 0, err
+	}
+	defer answer.Body.Close()
+	_, err = fmt.Fscan(answer.Body, &size)
+	return size, err
+}

@@ -9,9 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/pprof"
 	"strconv"
 
@@ -19,18 +22,21 @@ import (
 )
 
 // role is what a child does: "server" is Tenantry, "bare" a net/http handler
-// that does nothing. A child prints its address, and that of its profiles, in one
+// that does nothing, "proxy" a ReverseProxy that adds nothing. A child prints its address, and that of its profiles, in one
 // line and ends when its standard input does.
 type role struct {
 	name, data, database string
+	services, upstream   string
 	batch                int
 	debug                bool
 }
 
 func (r *role) flags(set *flag.FlagSet) {
-	set.StringVar(&r.name, "role", "", "for the program's own use: server or bare")
+	set.StringVar(&r.name, "role", "", "for the program's own use: server, bare or proxy")
 	set.StringVar(&r.data, "data", "", "for the program's own use: the server's data folder")
 	set.StringVar(&r.database, "database", "", "for the program's own use: the server's database, unless it is in the data folder")
+	set.StringVar(&r.services, "services", "", "for the program's own use: the server's file of services")
+	set.StringVar(&r.upstream, "upstream", "", "for the program's own use: where the bare proxy sends requests")
 	set.IntVar(&r.batch, "batch", 0, "for the program's own use: writes that share one commit at most")
 	set.BoolVar(&r.debug, "debug", false, "for the program's own use: offer profiles")
 }
@@ -47,6 +53,8 @@ func (r *role) run() error {
 		return r.serve(ctx)
 	case "bare":
 		return r.bare(ctx)
+	case "proxy":
+		return r.proxy(ctx)
 	default:
 		return fmt.Errorf("there is no role %q", r.name)
 	}
@@ -60,6 +68,7 @@ func (r *role) serve(ctx context.Context) error {
 		return err
 	}
 	c.Data, c.Database, c.RateLimit, c.RateBurst = r.data, r.database, 1_000_000, 1_000_000
+	c.Services = r.services
 	// So that one client can sign in as if from many addresses.
 	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -97,6 +106,25 @@ func (r *role) bare(ctx context.Context) error {
 	return nil
 }
 
+// proxy is net/http/httputil's, with nothing around it, but for connections enough.
+func (r *role) proxy(ctx context.Context) error {
+	listener, err := r.listen()
+	if err != nil {
+		return err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = 256
+	go http.Serve(listener, &httputil.ReverseProxy{
+		Transport: transport, FlushInterval: -1,
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.SetURL(&url.URL{Scheme: "http", Host: r.upstream})
+			p.SetXForwarded()
+		},
+	})
+	<-ctx.Done()
+	return nil
+}
+
 func (r *role) listen() (net.Listener, error) {
 	debug := "-"
 	if r.debug {
@@ -114,7 +142,7 @@ func (r *role) listen() (net.Listener, error) {
 	return listener, err
 }
 
-// profiles records a CPU profile from /start to /stop.
+// profiles records a CPU profile from /start to /stop, and says how large the heap is.
 func profiles() http.Handler {
 	var profile bytes.Buffer
 	mux := http.NewServeMux()
@@ -127,6 +155,12 @@ func profiles() http.Handler {
 	mux.HandleFunc("/stop", func(w http.ResponseWriter, _ *http.Request) {
 		pprof.StopCPUProfile()
 		w.Write(profile.Bytes())
+	})
+	mux.HandleFunc("/heap", func(w http.ResponseWriter, _ *http.Request) {
+		runtime.GC()
+		var now runtime.MemStats
+		runtime.ReadMemStats(&now)
+		fmt.Fprint(w, now.HeapAlloc)
 	})
 	return mux
 }

@@ -22,6 +22,7 @@ type Client struct {
 	OrganizationUsers *OrganizationUsers
 	Balance           *Balances
 	AuditEvents       *AuditEvents
+	Messages          *Messages
 
 	// secrets is a function because no verb of fmt looks behind one.
 	secrets   func() *secrets
@@ -105,6 +106,7 @@ func New(options ...Option) *Client {
 	c.OrganizationUsers = &OrganizationUsers{c}
 	c.Balance = &Balances{c}
 	c.AuditEvents = &AuditEvents{c}
+	c.Messages = &Messages{c}
 	return c
 }
 

@@ -258,6 +258,34 @@ func ExampleBalances_Retrieve() {
 	// Output: 1000.00 500.00 1500.00 USD
 }
 
+func ExampleMessages_Send() {
+	c := client.New()
+	message, err := c.Messages.Send(ctx, client.MessageSend{To: "+18445550001", From: new("+18005550101"), Text: new("Hello, World!")})
+	switch {
+	case errors.Is(err, client.ErrRateLimited), errors.Is(err, client.ErrConnection):
+		fmt.Println("not now:", err) // after all retries
+	case err != nil:
+		log.Fatal(err)
+	default:
+		fmt.Println(message.To[0].PhoneNumber, message.To[0].Status, message.Parts)
+	}
+	// Output: +18445550001 queued 1
+}
+
+func ExampleMessages_Retrieve() {
+	c := client.New()
+	sent, err := c.Messages.Send(ctx, client.MessageSend{To: "+18445550001", From: new("Example"), Text: new("Hello, World!")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	message, err := c.Messages.Retrieve(ctx, sent.ID) // later
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(message.Text, len(message.Errors))
+	// Output: Hello, World! 0
+}
+
 func ExampleAuditEvents_All() {
 	c := client.New()
 	for event, err := range c.AuditEvents.All(ctx, client.AuditEventList{OldestFirst: true}) {

@@ -110,6 +110,7 @@ func TestFromRubyIsWhole(t *testing.T) {
 		"OrganizationUsers.GroupsReportCSV(":                 `accept: "text/csv"`,
 		"OrganizationUsers.Remove(":                          "organizations.users.actions.remove(",
 		"Balance.Retrieve(":                                  "balance.retrieve",
+		"Messages.Send(":                                     "messages.send_(",
 		"AuditEvents.All(":                                   "audit_events.list(",
 		"errors.As(err, &refused)":                           "Telnyx::Errors::APIStatusError",
 		"WithRetries(":                                       "max_retries:",

@@ -170,6 +170,11 @@ func testOperations(t *testing.T, s *server) {
 	if pool.Allocatable != 500 || pool.Allocated < 30 {
 		t.Errorf("pool %+v", pool)
 	}
+	message := must[*client.Message](t)
+	sent := message(c.Messages.Send(ctx, client.MessageSend{To: "+18445550001", From: new("+18005550101"), Text: new("Hello")}))
+	if got := message(c.Messages.Retrieve(ctx, sent.ID)); got.ID != sent.ID || got.Text != "Hello" || got.To[0].PhoneNumber != "+18445550001" {
+		t.Errorf("sent %+v, retrieved %+v", sent, got)
+	}
 	balance := must[*client.Balance](t)(c.Balance.Retrieve(ctx))
 	if balance.Balance.Balance != "1000.00" || balance.AvailableCredit != "1500.00" || balance.Currency != "USD" {
 		t.Errorf("balance %+v", balance)
@@ -400,6 +405,8 @@ func calls(c *client.Client, id string) map[string]func(context.Context) error {
 			}
 			return nil
 		},
+		"send message":     func(ctx context.Context) error { _, err := c.Messages.Send(ctx, client.MessageSend{}); return err },
+		"retrieve message": func(ctx context.Context) error { _, err := c.Messages.Retrieve(ctx, id); return err },
 		"retrieve balance": func(ctx context.Context) error { _, err := c.Balance.Retrieve(ctx); return err },
 		"list audit events": func(ctx context.Context) error {
 			_, err := c.AuditEvents.List(ctx, client.AuditEventList{})
@@ -408,9 +415,9 @@ func calls(c *client.Client, id string) map[string]func(context.Context) error {
 	}
 }
 
-// withID are the calls of one account or user.
+// withID are the calls of one account, user or message.
 var withID = []string{"retrieve managed account", "update managed account", "disable managed account", "enable managed account",
-	"update global channel limit", "retrieve organization user", "remove organization user"}
+	"update global channel limit", "retrieve organization user", "remove organization user", "retrieve message"}
 
 // TestRefusals has every operation refused by a real server for every reason that
 // it has.
@@ -446,8 +453,8 @@ func testRefusals(t *testing.T, s *server) {
 	check(s.client(t, client.WithKey("")), all, client.ErrAuthentication, api.CodeAuthentication)
 	check(s.client(t, client.WithKey(nobodyKey)), func(name string) bool { return slices.Contains(managers, name) }, client.ErrPermissionDenied, api.CodeNotAuthorized)
 	check(s.client(t), func(name string) bool { return slices.Contains(withID, name) }, client.ErrNotFound, api.CodeNotFound)
-	check(s.client(t), func(name string) bool { return name == "create managed account" }, client.ErrUnprocessable, api.CodeMissingParameter)
-	if count != 14+14+8+7+1 {
+	check(s.client(t), func(name string) bool { return name == "create managed account" || name == "send message" }, client.ErrUnprocessable, api.CodeMissingParameter)
+	if count != 16+16+8+8+2 {
 		t.Errorf("%d refusals", count)
 	}
 	_, err := s.client(t).OrganizationUsers.List(t.Context(), client.OrganizationUserList{UserStatus: "asleep"})
@@ -577,6 +584,12 @@ func TestWire(t *testing.T) {
 			}
 			return nil
 		}, wire{"GET", "/organizations/users/users_groups_report", "", "text/csv", "", ""}},
+		{"send a message", func(ctx context.Context) error {
+			_, err := c.Messages.Send(ctx, client.MessageSend{To: "+1", From: new("A"), MediaURLs: &[]string{"http://a"}, UseProfileWebhooks: new(false)})
+			return err
+		}, wire{"POST", "/messages", "", json, json, `{"to":"+1","from":"A","media_urls":["http://a"],"use_profile_webhooks":false}`}},
+		{"retrieve a message", func(ctx context.Context) error { _, err := c.Messages.Retrieve(ctx, "a/"); return err },
+			wire{"GET", "/messages/a%2F", "", json, "", ""}},
 		{"balance", func(ctx context.Context) error { _, err := c.Balance.Retrieve(ctx); return err },
 			wire{"GET", "/balance", "", json, "", ""}},
 		{"audit", func(ctx context.Context) error { _, err := a.List(ctx, client.AuditEventList{}); return err },

@@ -380,7 +380,7 @@ func TestIdempotencyKeys(t *testing.T) {
 				}
 			}
 		}
-		if len(calledFor) != 14 {
+		if len(calledFor) != 16 {
 			t.Errorf("%d operations", len(calledFor))
 		}
 	})

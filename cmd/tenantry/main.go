@@ -25,6 +25,7 @@ type program struct {
 	Channels cli.Channels `cmd:"" group:"Call a server:" help:"Show and hand out outbound channels."`
 	Users    cli.Users    `cmd:"" group:"Call a server:" help:"List and remove the users of an organization."`
 	Balance  cli.Balance  `cmd:"" group:"Call a server:" help:"Show the balance of the key's own account."`
+	Messages cli.Messages `cmd:"" group:"Call a server:" help:"Send messages and see what became of them."`
 
 	Operator cli.Operator `cmd:"" group:"Run a server:" help:"Operate a server: approve managers, block and cancel accounts, manage users."`
 

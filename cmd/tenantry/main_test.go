@@ -54,7 +54,7 @@ func TestScriptsServedByPostgres(t *testing.T) {
 	t.Parallel()
 	var files []string
 	databases := make(chan string, 10)
-	for _, name := range []string{"accounts", "bulk-create", "bulk-disable", "channels", "dry-run", "lists", "operator", "users"} {
+	for _, name := range []string{"accounts", "bulk-create", "bulk-disable", "channels", "dry-run", "lists", "messages", "operator", "users"} {
 		files = append(files, filepath.Join("testdata", name+".txtar"))
 		databases <- dbtest.Postgres(t) // which skips this test, not a script, where there is none
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+	"unique"
 
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -104,7 +105,7 @@ type Options struct {
 type Service struct {
 	db          *store.DB
 	options     Options
-	accounts    *memory[tenant.Account]
+	accounts    *memory[account]
 	connections *memory[tenant.Connection]
 	identities  *memory[store.Identity]
 	outage      outage
@@ -129,7 +130,7 @@ func New(db *store.DB, o Options) *Service {
 	o.Wait = cmp.Or(o.Wait, 500*time.Millisecond)
 	o.AcquireWait = cmp.Or(o.AcquireWait, 2*time.Second)
 	s := &Service{db: db, options: o, began: time.Now(), asking: make(chan struct{}, 4)}
-	s.accounts = newMemory(s, (*store.Tx).Account)
+	s.accounts = newMemory(s, readAccount)
 	s.connections = newMemory(s, (*store.Tx).ConnectionByID)
 	s.identities = newMemory(s, (*store.Tx).Identity)
 	return s
@@ -297,9 +298,31 @@ func (s *Service) identify(ctx context.Context, r *Request, d *Decision, age tim
 	return Allowed, nil
 }
 
+// account is what a decision rests on, and no more: there may be a million of them in
+// memory.
+type account struct {
+	ManagerID                                   string
+	Cancelled, Blocked, Disabled, RollupBilling bool
+	// Funds are the balance and the credit limit together.
+	Funds, ChannelLimit int64
+}
+
+// readAccount is nil for an account that does not exist.
+func readAccount(tx *store.Tx, id string) (*account, error) {
+	a, err := tx.Account(id)
+	if err != nil || a == nil {
+		return nil, err
+	}
+	return &account{
+		ManagerID: unique.Make(a.ManagerID).Value(), // one text for all of a manager's
+		Cancelled: a.Cancelled, Blocked: a.Blocked, Disabled: a.Disabled, RollupBilling: a.RollupBilling,
+		Funds: a.Balance.Amount + a.Balance.CreditLimit, ChannelLimit: a.ChannelLimit,
+	}, nil
+}
+
 // account is the decision's account and its manager's, which is nil for a root
 // account; both are nil for one that does not exist.
-func (s *Service) account(ctx context.Context, d *Decision, age time.Duration) (own, managing *tenant.Account, err error) {
+func (s *Service) account(ctx context.Context, d *Decision, age time.Duration) (own, managing *account, err error) {
 	own, stale, err := s.accounts.get(ctx, d.AccountID, age)
 	d.Degraded = d.Degraded || stale
 	if err != nil || own == nil || own.ManagerID == "" {
@@ -314,7 +337,7 @@ func (s *Service) account(ctx context.Context, d *Decision, age time.Duration) (
 }
 
 // standing is what the causes of the account and its manager allow.
-func standing(own, managing *tenant.Account) Reason {
+func standing(own, managing *account) Reason {
 	switch {
 	case own.Cancelled, managing != nil && managing.Cancelled:
 		return AccountCancelled
@@ -338,12 +361,12 @@ func usable(connection *tenant.Connection, accountID string) Reason {
 }
 
 // funds is what the money allows that the account spends: its own, or its manager's.
-func funds(own, managing *tenant.Account) Reason {
+func funds(own, managing *account) Reason {
 	payer := own
 	if own.RollupBilling && managing != nil {
 		payer = managing
 	}
-	if payer.Balance.Amount+payer.Balance.CreditLimit < 0 {
+	if payer.Funds < 0 {
 		return InsufficientFunds
 	}
 	return Allowed

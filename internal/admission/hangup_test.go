@@ -47,7 +47,7 @@ func TestHangUp(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := fmt.Sprint(events()); got != "[[{call_id <nil> 1}] [{call_id <nil> 1}]]" || w.inUse(t, a.ID) != 1 {
+		if got := fmt.Sprint(events()); got != "[[{call_id <nil> 1} {switch <nil> s}] [{call_id <nil> 1} {switch <nil> s}]]" || w.inUse(t, a.ID) != 1 {
 			t.Errorf("asked to hang up: %s, %d channels in use", got, w.inUse(t, a.ID))
 		}
 		w.Release(w.ctx, "1")

@@ -12,7 +12,7 @@ import (
 // acquire takes the channels in one transaction, in which everything is looked at
 // again: what it is there is what holds, on whichever node. Without the database the
 // outage decides.
-func (s *Service) acquire(ctx context.Context, r *Request, d *Decision, own *tenant.Account) error {
+func (s *Service) acquire(ctx context.Context, r *Request, d *Decision, own *account) error {
 	lease := store.Lease{
 		ID: s.db.Source().NewID(), AccountID: d.AccountID, ManagerID: own.ManagerID, ConnectionID: d.ConnectionID,
 		CallID: r.CallID, Direction: r.Direction, Units: r.Units, Switch: r.Switch,
@@ -38,14 +38,14 @@ func (s *Service) acquire(ctx context.Context, r *Request, d *Decision, own *ten
 func (s *Service) acquireStored(ctx context.Context, d Decision, lease store.Lease) (Decision, error) {
 	var adopted []store.Lease
 	alone := s.outage.of(d.AccountID, s.db.Source().Now())
-	err := s.db.Update(ctx, store.LeaseLane(d.AccountID), func(tx *store.Tx) error {
-		own, err := tx.Account(d.AccountID)
+	err := s.db.UpdateAll(ctx, lanes(d.AccountID, append(alone, lease)), func(tx *store.Tx) error {
+		own, err := readAccount(tx, d.AccountID)
 		if err != nil {
 			return err
 		}
-		var managing *tenant.Account
+		var managing *account
 		if own != nil && own.ManagerID != "" {
-			if managing, err = tx.Account(own.ManagerID); err != nil {
+			if managing, err = readAccount(tx, own.ManagerID); err != nil {
 				return err
 			}
 		}
@@ -86,6 +86,19 @@ func (s *Service) acquireStored(ctx context.Context, d Decision, lease store.Lea
 		s.outage.forget(adopted)
 	}
 	return d, err
+}
+
+// callLane is the lane of what gives a call channels, or takes them back, in whatever
+// account: a release sees all that was acquired before its answer.
+func callLane(callID string) string { return "call " + callID }
+
+// lanes are those in which calls of an account take channels.
+func lanes(accountID string, calls []store.Lease) []string {
+	lanes := []string{store.LeaseLane(accountID)}
+	for _, l := range calls {
+		lanes = append(lanes, callLane(l.CallID))
+	}
+	return lanes
 }
 
 // adopt takes channels for calls that began while nobody could, as far as the limit
@@ -139,7 +152,7 @@ func (s *Service) tooLate(asked *store.Lease, got Decision, err error) {
 func (s *Service) Release(ctx context.Context, callID string) (ended int64, err error) {
 	alone := s.outage.release(callID)
 	var leases []store.Lease
-	err = s.db.Update(ctx, "release "+callID, func(tx *store.Tx) (err error) {
+	err = s.db.Update(ctx, callLane(callID), func(tx *store.Tx) (err error) {
 		leases, err = tx.ReleaseCall(callID)
 		return err
 	})
@@ -204,11 +217,11 @@ func (s *Service) prolong(ctx context.Context, name string, longer, shorter []st
 	if len(longer)+len(shorter) == 0 {
 		return nil
 	}
-	lanes := map[string]bool{"switch " + name: true}
+	own := map[string]bool{"switch " + name: true}
 	for _, l := range longer {
-		lanes[store.LeaseLane(l.AccountID)] = true
+		own[store.LeaseLane(l.AccountID)] = true
 	}
-	return s.db.UpdateAll(ctx, slices.Collect(maps.Keys(lanes)), func(tx *store.Tx) error {
+	return s.db.UpdateAll(ctx, slices.Collect(maps.Keys(own)), func(tx *store.Tx) error {
 		for i := range longer {
 			if err := tx.ExtendLease(&longer[i], tx.Now().Add(s.options.LeaseLife)); err != nil {
 				return err
@@ -230,7 +243,7 @@ func (s *Service) reconcileAlone(ctx context.Context, name string, named map[str
 	for _, id := range accounts {
 		alone := s.outage.of(id, s.db.Source().Now())
 		var adopted []store.Lease
-		err := s.db.Update(ctx, store.LeaseLane(id), func(tx *store.Tx) error {
+		err := s.db.UpdateAll(ctx, lanes(id, alone), func(tx *store.Tx) error {
 			own, err := tx.Account(id)
 			if err != nil || own == nil {
 				return err

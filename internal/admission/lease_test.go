@@ -20,8 +20,8 @@ import (
 // eachPair runs a test on two nodes: two of PostgreSQL, or one and the same of SQLite.
 func eachPair(t *testing.T, test func(t *testing.T, here, there *world)) {
 	t.Helper()
-	clock := newClock()
 	dbtest.EachAddress(t, func(t *testing.T, address string) {
+		clock := newClock()
 		db, err := store.Open(t.Context(), address, store.Options{Source: tenant.NewSource(clock.Now, nil)})
 		if err != nil {
 			t.Fatal(err)
@@ -140,8 +140,8 @@ func TestLease(t *testing.T) {
 // TestLeasesSurvive: what calls hold is there after a restart.
 func TestLeasesSurvive(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
 	dbtest.EachAddress(t, func(t *testing.T, address string) {
+		clock := newClock()
 		open := func() *store.DB {
 			db, err := store.Open(t.Context(), address, store.Options{Source: tenant.NewSource(clock.Now, nil)})
 			if err != nil {

@@ -126,6 +126,7 @@ var (
 // ask reads from the database.
 func (m *memory[V]) ask(ctx context.Context, id string) (*V, error) {
 	var v *V
+	id = strings.Clone(id) // what is kept must not keep the request that it is part of
 	err := m.service.Gate(ctx, func(ctx context.Context) (err error) {
 		// The cache of what is nobody's is asked to read, too, so that it hears of what
 		// is announced meanwhile.

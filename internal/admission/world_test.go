@@ -69,10 +69,11 @@ var operator = tenant.Actor{Operator: true, CredentialID: "operator"}
 // eachWorld runs a test in a world of its own for each engine.
 func eachWorld(t *testing.T, o admission.Options, test func(t *testing.T, w *world)) {
 	t.Helper()
-	clock := newClock()
-	dbtest.Each(t, func(t *testing.T, db *store.DB) {
+	dbtest.EachAddress(t, func(t *testing.T, address string) {
+		clock := newClock()
+		db := dbtest.Open(t, address, store.Options{Source: tenant.NewSource(clock.Now, nil)})
 		test(t, newWorld(t, db, clock, o))
-	}, store.Options{Source: tenant.NewSource(clock.Now, nil)})
+	})
 }
 
 func newWorld(t *testing.T, db *store.DB, clock *clock, o admission.Options) *world {

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -24,12 +25,14 @@ import (
 
 	"github.com/tenantry/tenantry/internal/admission"
 	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/carrier"
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/httpapi"
 	"github.com/tenantry/tenantry/internal/mail"
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
+	"github.com/tenantry/tenantry/internal/webhook"
 )
 
 // App is a server that is wired and not yet listening.
@@ -51,7 +54,11 @@ type App struct {
 	switches         http.Handler
 	switchesListener net.Listener
 
-	sender  mail.Sender // nil when no mail is sent
+	sender   mail.Sender // nil when no mail is sent
+	messages *carrier.Dispatcher
+	// webhook sends events; nil when there is nowhere to send them.
+	webhook *webhook.Sender
+
 	log     *slog.Logger
 	metrics *metrics       // nil when nobody is to see them
 	traces  tracerProvider // nil when there are none
@@ -146,10 +153,12 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 	}
 	a.Service = service.New(a.DB, a.Sealer, auth.NewPasswords(c.PasswordMinLength), service.Options{
 		DefaultChannels: c.DefaultChannels, Currency: c.Currency, KeepAnswers: c.KeepAnswers,
-		SessionLife: c.SessionLife, PortalURL: portalURL, DirectoryBytes: c.DirectoryMemory << 20,
+		SessionLife: c.SessionLife, PortalURL: portalURL, DirectoryBytes: c.DirectoryMemory << 20, KeepMessages: c.MessageKeep,
 	})
+	a.messages = carrier.NewDispatcher(a.DB, a.carrier(), a.log)
 	options := httpapi.Options{
 		Rate: c.RateLimit, Burst: c.RateBurst, MaxBody: c.MaxBody, TrustedProxies: c.TrustedProxies, Logger: parts.Logger,
+		Messages: a.messages,
 	}
 	if a.traces != nil {
 		options.Tracer = a.traces.Tracer("github.com/tenantry/tenantry")
@@ -158,6 +167,12 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 		options.Observer = a.metrics
 	}
 	if err := a.admission(&options); err != nil {
+		return nil, err
+	}
+	if err := a.services(&options); err != nil {
+		return nil, err
+	}
+	if err := a.sendEvents(ctx, &options, parts); err != nil {
 		return nil, err
 	}
 	authenticator := auth.NewAuthenticator(a.DB, a.Sealer, a.OperatorToken)
@@ -212,6 +227,14 @@ func (a *App) mail(keep bool) (string, error) {
 	return c.PortalURL, nil
 }
 
+// carrier is who gets the messages.
+func (a *App) carrier() carrier.Carrier {
+	if a.Config.MessageGateway == "" {
+		return carrier.Sandbox{}
+	}
+	return carrier.NewGateway(a.Config.MessageGateway, a.Config.MessageGatewayToken, a.log)
+}
+
 // admission sets what decides, and how that is put.
 func (a *App) admission(options *httpapi.Options) error {
 	c := &a.Config
@@ -236,6 +259,21 @@ func (a *App) admission(options *httpapi.Options) error {
 		LeaseLife: c.LeaseLife, Grace: c.LeaseGrace, Failure: failure, MaxAge: c.AdmissionMaxAge, Pace: pace,
 	})
 	options.AdmissionApart = c.AdmissionListen != ""
+	return nil
+}
+
+// services reads what the gateway puts behind the API.
+func (a *App) services(options *httpapi.Options) error {
+	if a.Config.Services == "" {
+		return nil
+	}
+	text, err := os.ReadFile(a.Config.Services)
+	if err != nil {
+		return fmt.Errorf("services: %w", err)
+	}
+	if options.Services, err = httpapi.ReadServices(text, os.LookupEnv); err != nil {
+		return fmt.Errorf("services: %s: %w", a.Config.Services, err)
+	}
 	return nil
 }
 
@@ -328,11 +366,26 @@ func (a *App) Serve(ctx context.Context, listener net.Listener) (err error) {
 		config = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	}
 	background, stop := context.WithCancel(context.Background())
+	var messages sync.WaitGroup
+	messages.Go(func() { a.messages.Run(background) })
+	defer messages.Wait() // what is being handed over is written down
 	defer stop()
 	go a.Service.Prune(background)
 	go a.Authenticator.KeepUses(background)
 	if a.sender != nil {
 		go a.Service.KeepMail(background, a.sender, a.log)
+	}
+	if a.webhook != nil {
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			a.webhook.Run(background)
+		}()
+		// After the last request, so that what it changed is sent, too, or left in order.
+		defer func() {
+			stop()
+			<-sent
+		}()
 	}
 
 	if a.metrics != nil {

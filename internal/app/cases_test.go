@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/httpapi"
+	"github.com/tenantry/tenantry/internal/store"
 )
 
 // casesFolder holds one file per wire fact; its README.md explains them.
@@ -85,14 +87,16 @@ type wireCase struct {
 
 // step is one exchange of a case.
 type step struct {
-	clock   time.Duration // to pass before
-	stop    bool          // the database, before
-	refused bool          // the request is not in the contract
-	request string        // with placeholders
-	status  int
-	subset  bool
-	headers [][2]string
-	body    string // with placeholders; "" is not looked at
+	clock time.Duration // to pass before
+	stop  bool          // the database, before
+	// delivered is to wait for the webhook before.
+	delivered bool
+	refused   bool   // the request is not in the contract
+	request   string // with placeholders
+	status    int
+	subset    bool
+	headers   [][2]string
+	body      string // with placeholders; "" is not looked at
 }
 
 func readCase(t *testing.T, path string) wireCase {
@@ -114,17 +118,28 @@ func readCase(t *testing.T, path string) wireCase {
 		RateLimit   *float64       `yaml:"rate_limit"`
 		RateBurst   *int           `yaml:"rate_burst"`
 		KeepAnswers *time.Duration `yaml:"keep_answers"`
+		Webhook     int            `yaml:"webhook"`
 	}
 	if err := yaml.Unmarshal([]byte(a.files["config.yaml"]), &settings); err != nil {
 		t.Fatal(err)
 	}
+	services := a.files["services.yaml"]
 	c.set = func(c *config.Config) {
+		if services != "" {
+			c.Services = serviceFile(t, services)
+		}
+		if settings.Webhook != 0 {
+			receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(settings.Webhook) }))
+			t.Cleanup(receiver.Close)
+			c.WebhookURL = receiver.URL + "/secret"
+		}
 		set(&c.RateLimit, settings.RateLimit)
 		set(&c.RateBurst, settings.RateBurst)
 		set(&c.KeepAnswers, settings.KeepAnswers)
 	}
 	delete(a.files, "seed.yaml")
 	delete(a.files, "config.yaml")
+	delete(a.files, "services.yaml")
 	for n := 1; len(a.files) > 0; n++ {
 		request, ok := a.files[fmt.Sprintf("%d.request", n)]
 		reply, too := a.files[fmt.Sprintf("%d.reply", n)]
@@ -136,6 +151,27 @@ func readCase(t *testing.T, path string) wireCase {
 		delete(a.files, fmt.Sprintf("%d.reply", n))
 	}
 	return c
+}
+
+// serviceFile writes a file of services, with the addresses of two that do not work.
+func serviceFile(t *testing.T, text string) string {
+	t.Helper()
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	silent, closed := listen(), listen() // nobody answers what the system takes for the first
+	t.Cleanup(func() { silent.Close() })
+	closed.Close()
+	text = strings.NewReplacer("{{silent}}", silent.Addr().String(), "{{closed}}", closed.Addr().String()).Replace(text)
+	path := filepath.Join(t.TempDir(), "services.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func set[T any](setting *T, value *T) {
@@ -154,6 +190,8 @@ func readStep(t *testing.T, n int, request, reply string) (s step) {
 		switch name {
 		case "clock":
 			s.clock, err = time.ParseDuration(value)
+		case "delivered":
+			s.delivered = true
 		case "stop":
 			s.stop = true
 		case "invalid":
@@ -208,6 +246,9 @@ func runCase(t *testing.T, s *server, c wireCase, clients map[string]string) {
 		if step.stop {
 			s.app.Close()
 		}
+		if step.delivered {
+			s.waitForEvents(t)
+		}
 		fill := func(text string) string {
 			return placeholder.ReplaceAllStringFunc(text, func(text string) string {
 				value, err := s.value(text[2:len(text)-2], replies)
@@ -236,6 +277,27 @@ func runCase(t *testing.T, s *server, c wireCase, clients map[string]string) {
 			t.Errorf("step %d: %s\n%s", i+1, strings.Join(differences, "\n"), r.body)
 		}
 	}
+}
+
+// waitForEvents waits until the webhook has accepted all there is.
+func (s *server) waitForEvents(t *testing.T) {
+	t.Helper()
+	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+		var oldest time.Time
+		if err := s.app.DB.View(t.Context(), func(tx *store.Tx) error {
+			since, err := tx.WebhookSince()
+			if err == nil {
+				oldest, err = tx.WebhookOldest(since)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if oldest.IsZero() {
+			return
+		}
+	}
+	t.Fatal("events wait still")
 }
 
 var placeholder = regexp.MustCompile(`\{\{[^{}]+\}\}`)

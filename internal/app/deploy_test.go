@@ -30,7 +30,7 @@ import (
 
 // These tests hold deploy/ and the program together, and its files with one
 // another. Whether HAProxy, Prometheus, systemd and Docker like them, only those can
-// tell: deploy/README.md.
+// tell: deploy/README.md. What asks about admission runs in proxy_test.go.
 
 // exportedMetrics are the metrics of our own that a server has, and of the standard
 // collectors those that the alerts ask for. Histograms are named without their
@@ -45,6 +45,8 @@ var exportedMetrics = []string{
 	"tenantry_http_requests_in_flight",
 	"tenantry_http_requests_total",
 	"tenantry_rate_limited_total",
+	"tenantry_webhook_events_total",
+	"tenantry_webhook_oldest_seconds",
 	"tenantry_writes_total",
 	"tenantry_writes_waiting",
 
@@ -62,8 +64,11 @@ var foreignFlags = map[string]string{
 	"interval": "HEALTHCHECK", "start-period": "HEALTHCHECK",
 	"global": "git", "add": "git",
 	"now":            "systemctl",
+	"environ":        "caddy",
+	"mode":           "envoy",
 	"data-checksums": "initdb",
-	"config":         "prometheus", "storage": "prometheus",
+	"data-binary":    "curl", "retry": "curl",
+	"config": "prometheus", "storage": "prometheus",
 }
 
 // deployed has every command that deploy/ may name.
@@ -221,6 +226,19 @@ func TestDeployCommands(t *testing.T) {
 	}
 	if !strings.Contains(container, `ENTRYPOINT ["`+check[0]+`"]`) {
 		t.Errorf("the health check asks another program than the one that runs")
+	}
+}
+
+// TestDeployServices: the sample of services is one that starts.
+func TestDeployServices(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	services, err := httpapi.ReadServices([]byte(deployFiles(t)["gateway/services.yaml"]), func(name string) (string, bool) {
+		asked = append(asked, name)
+		return "secret", true
+	})
+	if err != nil || len(services) < 3 || len(asked) == 0 {
+		t.Errorf("%d services, variables %v, %v", len(services), asked, err)
 	}
 }
 

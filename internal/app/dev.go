@@ -24,11 +24,13 @@ var devSeed []byte
 
 // DevCommand is "tenantry dev".
 type DevCommand struct {
-	Listen    string  `default:"" placeholder:"ADDRESS" env:"TENANTRY_LISTEN" help:"Address to listen on; default 127.0.0.1:8077, or a free port when that is taken."`
-	Seed      string  `type:"existingfile" placeholder:"FILE" help:"Start with the accounts of a YAML file instead of the usual ones."`
-	JSON      bool    `name:"json" help:"Print one line of JSON once ready, and nothing else."`
-	RateLimit float64 `default:"-1" help:"Requests a second one key may make on average; -1 for no limit."`
-	RateBurst int     `default:"1000" help:"Requests one key may make at once."`
+	Listen     string  `default:"" placeholder:"ADDRESS" env:"TENANTRY_LISTEN" help:"Address to listen on; default 127.0.0.1:8077, or a free port when that is taken."`
+	Seed       string  `type:"existingfile" placeholder:"FILE" help:"Start with the accounts of a YAML file instead of the usual ones."`
+	JSON       bool    `name:"json" help:"Print one line of JSON once ready, and nothing else."`
+	RateLimit  float64 `default:"-1" help:"Requests a second one key may make on average; -1 for no limit."`
+	RateBurst  int     `default:"1000" help:"Requests one key may make at once."`
+	Services   string  `type:"existingfile" placeholder:"FILE" help:"YAML file with services of yours that are put behind the API."`
+	WebhookURL string  `name:"webhook-url" placeholder:"URL" help:"Where events are sent."`
 }
 
 // Help shows an example.
@@ -37,7 +39,8 @@ func (DevCommand) Help() string {
 the end. Examples:
   tenantry dev
   tenantry dev --json --listen 127.0.0.1:0
-  tenantry dev --seed accounts.yaml`
+  tenantry dev --seed accounts.yaml
+  tenantry dev --services services.yaml`
 }
 
 // DevInfo is the line that "dev --json" prints.
@@ -85,8 +88,11 @@ func (d *DevCommand) run(ctx context.Context, out io.Writer) error {
 	}
 	c.Data, c.RateLimit, c.RateBurst, c.LogLevel = folder, d.RateLimit, d.RateBurst, "warn"
 	c.DrainTime = min(c.DrainTime, time.Second)
-	c.MetricsListen, c.AdmissionListen = "", "" // what is set for a server on this machine is taken already
-	c.Database = ""                             // and its data is no place for keys that everybody knows
+	c.MetricsListen, c.AdmissionListen = "", ""      // what is set for a server on this machine is taken already
+	c.MessageGateway, c.MessageGatewayToken = "", "" // nobody means real messages here
+	c.Database = ""                                  // and its data is no place for keys that everybody knows
+	c.Services = d.Services                          // not those that are set for a server
+	c.WebhookURL, c.WebhookFailoverURL = d.WebhookURL, ""
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:8077")
 	logger := NewLogger(c, os.Stderr)
 	slog.SetDefault(logger)

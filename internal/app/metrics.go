@@ -30,6 +30,7 @@ type metrics struct {
 	limited  *prometheus.CounterVec
 	writes   prometheus.Counter
 	commits  prometheus.Histogram
+	events   *prometheus.CounterVec
 }
 
 // newMetrics takes the address and registers what is told from the start; Open
@@ -69,6 +70,13 @@ func newMetrics(address string) (*metrics, error) {
 		Help:    "How long a commit took, from its begin until it was on disk.",
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	})
+	m.events = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tenantry_webhook_events_total",
+		Help: "Events delivered to the webhook, and those that were given up (failed); refused are attempts.",
+	}, []string{"result"})
+	for _, result := range []string{"delivered", "failed", "refused"} {
+		m.events.WithLabelValues(result)
+	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "tenantry_build_info",
 		Help:        "Always 1; the labels say what was built.",
@@ -79,7 +87,7 @@ func newMetrics(address string) (*metrics, error) {
 		m.limited.WithLabelValues(limiter)
 	}
 	m.registry.MustRegister(
-		m.requests, m.took, m.inFlight, m.limited, m.writes, m.commits, build,
+		m.requests, m.took, m.inFlight, m.limited, m.writes, m.commits, m.events, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m, nil
@@ -90,6 +98,9 @@ func (m *metrics) committed(writes int, took time.Duration) {
 	m.writes.Add(float64(writes))
 	m.commits.Observe(took.Seconds())
 }
+
+// delivered is webhook.Options.Counted.
+func (m *metrics) delivered(result string) { m.events.WithLabelValues(result).Inc() }
 
 // watch tells of the database, which is asked when somebody looks.
 func (m *metrics) watch(db *store.DB) {
@@ -108,6 +119,24 @@ func (m *metrics) watch(db *store.DB) {
 		ctx, stop := context.WithTimeout(context.Background(), time.Second)
 		defer stop()
 		return yes(db.Ready(ctx) == nil)
+	})
+	// Every node tells the same: what waits stands in the database.
+	gauge("tenantry_webhook_oldest_seconds", "Age of the oldest event that the webhook has yet to accept; 0 when there is none.", func() float64 {
+		ctx, stop := context.WithTimeout(context.Background(), time.Second)
+		defer stop()
+		var age time.Duration
+		db.View(ctx, func(tx *store.Tx) error {
+			since, err := tx.WebhookSince()
+			if err != nil || since == "" {
+				return err
+			}
+			oldest, err := tx.WebhookOldest(since)
+			if !oldest.IsZero() {
+				age = max(0, tx.Now().Sub(oldest))
+			}
+			return err
+		})
+		return age.Seconds()
 	})
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "tenantry_commits_unresolved_total",

@@ -30,7 +30,7 @@ func TestNode(t *testing.T) {
 	}
 	for _, program := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
-			missing(t, program, err)
+			missing(t, "the SDK for Node", program, err)
 		}
 	}
 	folder, err := filepath.Abs("../../test/node")
@@ -105,13 +105,14 @@ func startSeeded(t *testing.T, e engine) (info app.DevInfo) {
 	return info
 }
 
-// missing skips the test, or fails it where nothing may be skipped.
-func missing(t *testing.T, program string, err error) {
+// missing skips the test of what needs a program, or fails it where nothing may be
+// skipped.
+func missing(t *testing.T, what, program string, err error) {
 	t.Helper()
 	if os.Getenv("TENANTRY_TEST_REQUIRE") == "all" {
 		t.Fatalf("%s is missing and TENANTRY_TEST_REQUIRE=all: %v", program, err)
 	}
-	t.Skipf("NOT TESTED with the SDK for Node: %s is missing: %v", program, err)
+	t.Skipf("NOT TESTED with %s: %s is missing: %v", what, program, err)
 }
 
 // installNode runs npm ci unless what the lock file names is there.

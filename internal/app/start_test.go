@@ -87,6 +87,8 @@ func TestRefusedStart(t *testing.T) {
 		"rate-limit must be":     func(c *config.Config) { c.RateLimit = -7 },
 		"drain-time must not be": func(c *config.Config) { c.DrainTime = -1 },
 		"data must name":         func(c *config.Config) { c.Data = "" },
+		"services: open":         func(c *config.Config) { c.Services = "none.yaml" },
+		"start_test.go: line ":   func(c *config.Config) { c.Services = "start_test.go" },
 	} {
 		if err := open(t, t.TempDir(), configure, ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)

@@ -38,6 +38,8 @@ type Operator struct {
 	Check            CheckAdmission   `cmd:"" help:"Ask whether an account may do something now, as a switch does."`
 	Leases           ListLeases       `cmd:"" help:"List the calls that hold channels."`
 	FreeLease        FreeLease        `cmd:"" help:"Give back the channels that a call holds."`
+	WebhookKey       WebhookKey       `cmd:"" help:"Show the key that receivers verify events with."`
+	Webhooks         Webhooks         `cmd:"" help:"Look at events that go to the webhook, and send them again."`
 	Audit            ListAuditEvents  `cmd:"" help:"Show the audit log of an account, newest first."`
 }
 

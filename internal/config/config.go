@@ -53,10 +53,18 @@ type Config struct {
 	LeaseLife         time.Duration `default:"2h" env:"TENANTRY_LEASE_LIFE" help:"How long a call holds its channels when nobody says that it lives."`
 	LeaseGrace        time.Duration `default:"1m" env:"TENANTRY_LEASE_GRACE" help:"How long a call holds its channels that the switch does not name among those that live."`
 
-	PortalURL    string `name:"portal-url" env:"TENANTRY_PORTAL_URL" placeholder:"URL" help:"Where people find the portal; links in mails begin with it."`
-	SMTPURL      string `name:"smtp-url" env:"TENANTRY_SMTP_URL" placeholder:"URL" help:"Server that takes mails, smtp://user:password@host:port or smtps://…; default: no mail is sent."`
-	SMTPFrom     string `name:"smtp-from" env:"TENANTRY_SMTP_FROM" placeholder:"ADDRESS" help:"Sender of mails, such as Tenantry <tenantry@example.com>."`
-	SMTPStartTLS string `name:"smtp-starttls" default:"required" enum:"required,opportunistic,off" env:"TENANTRY_SMTP_STARTTLS" help:"Whether mail goes by TLS where the URL is smtp: ${enum}."`
+	PortalURL           string        `name:"portal-url" env:"TENANTRY_PORTAL_URL" placeholder:"URL" help:"Where people find the portal; links in mails begin with it."`
+	SMTPURL             string        `name:"smtp-url" env:"TENANTRY_SMTP_URL" placeholder:"URL" help:"Server that takes mails, smtp://user:password@host:port or smtps://…; default: no mail is sent."`
+	SMTPFrom            string        `name:"smtp-from" env:"TENANTRY_SMTP_FROM" placeholder:"ADDRESS" help:"Sender of mails, such as Tenantry <tenantry@example.com>."`
+	SMTPStartTLS        string        `name:"smtp-starttls" default:"required" enum:"required,opportunistic,off" env:"TENANTRY_SMTP_STARTTLS" help:"Whether mail goes by TLS where the URL is smtp: ${enum}."`
+	Services            string        `env:"TENANTRY_SERVICES" type:"path" placeholder:"FILE" help:"YAML file with services of yours that are put behind the API."`
+	MessageGateway      string        `env:"TENANTRY_MESSAGE_GATEWAY" placeholder:"URL" help:"HTTP server that messages are handed over to; default: a sandbox that delivers nothing."`
+	MessageGatewayToken string        `env:"TENANTRY_MESSAGE_GATEWAY_TOKEN" help:"Bearer token that the message gateway is shown."`
+	MessageKeep         time.Duration `default:"72h" env:"TENANTRY_MESSAGE_KEEP" help:"How long a message is remembered."`
+	WebhookURL          string        `name:"webhook-url" env:"TENANTRY_WEBHOOK_URL" placeholder:"URL" help:"Where events are sent, signed: http or https; default: nowhere."`
+	WebhookFailoverURL  string        `name:"webhook-failover-url" env:"TENANTRY_WEBHOOK_FAILOVER_URL" placeholder:"URL" help:"Where an event is sent when webhook-url does not accept it."`
+	WebhookEvents       []string      `env:"TENANTRY_WEBHOOK_EVENTS" placeholder:"EVENT,..." help:"Events that are sent, such as managed_account.disabled, or calls for all that begin with it; default: all."`
+	WebhookTimeout      time.Duration `default:"2s" env:"TENANTRY_WEBHOOK_TIMEOUT" help:"How long the receiver may take to answer."`
 
 	DrainTime time.Duration `default:"10s" env:"TENANTRY_DRAIN_TIME" help:"How long a stop waits for requests under way."`
 	LogLevel  string        `default:"info" enum:"debug,info,warn,error" env:"TENANTRY_LOG_LEVEL" help:"What is logged: ${enum}."`
@@ -118,11 +126,24 @@ func (c *Config) Check() error {
 		return fmt.Errorf("admission-call-rate must be from 0.001 to 1000000, or -1 for no limit")
 	case c.AdmissionMaxAge < time.Second || c.LeaseLife < time.Minute || c.LeaseGrace < time.Second:
 		return fmt.Errorf("admission-max-age and lease-grace must be at least 1s and lease-life at least 1m")
+	case c.MessageGateway != "" && !webURL(c.MessageGateway):
+		// It is not repeated: there may be a password in it.
+		return fmt.Errorf("message-gateway must be an http or https URL, such as https://sms.example.com/messages")
+	case c.MessageGatewayToken != "" && c.MessageGateway == "":
+		return fmt.Errorf("message-gateway-token is nothing without message-gateway")
+	case c.MessageKeep < 24*time.Hour || c.MessageKeep > 3650*24*time.Hour:
+		return fmt.Errorf("message-keep must be at least 24h, which is how long idempotency keys last, and at most 87600h")
+	case c.WebhookURL != "" && !webURL(c.WebhookURL):
+		return fmt.Errorf("webhook-url must be an address that begins with http:// or https://")
+	case c.WebhookFailoverURL != "" && (c.WebhookURL == "" || !webURL(c.WebhookFailoverURL)):
+		return fmt.Errorf("webhook-failover-url must be an address that begins with http:// or https://, beside webhook-url")
+	case c.WebhookTimeout < 100*time.Millisecond || c.WebhookTimeout > 30*time.Second:
+		return fmt.Errorf("webhook-timeout must be from 100ms to 30s")
 	case c.Data == "":
 		return fmt.Errorf("data must name a folder")
 	case c.OperatorToken != "" && len(c.OperatorToken) < 16:
 		return fmt.Errorf("operator-token must have at least 16 characters")
-	case c.PortalURL != "" && !webURL(c.PortalURL):
+	case c.PortalURL != "" && !bareURL(c.PortalURL):
 		return fmt.Errorf("portal-url must be https://HOST, or http://HOST, without a query or a slash at the end, not %q", c.PortalURL)
 	case c.SMTPURL != "" && (c.SMTPFrom == "" || c.PortalURL == ""):
 		return fmt.Errorf("smtp-url goes with smtp-from and portal-url: one of them is missing")
@@ -150,10 +171,17 @@ func (c *Config) Check() error {
 	return nil
 }
 
-func webURL(text string) bool {
+// bareURL is one that more can be put behind.
+func bareURL(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "" &&
 		!strings.HasSuffix(text, "/") && !strings.ContainsAny(text, "?#\r\n ")
+}
+
+// webURL does not tell what is wrong: there may be a secret in the address.
+func webURL(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.Fragment == ""
 }
 
 func hostPort(address string) bool {

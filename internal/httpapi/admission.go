@@ -35,6 +35,7 @@ var admissionRoutes = []Route{
 	{"ReleaseLeases", "POST " + admissionPrefix + "/leases/{call_id}/release", "admission", (*Server).releaseLeases},
 	{"ListLeases", "GET " + admissionPrefix + "/leases", "admission", (*Server).listLeases},
 	{"PutLiveCalls", "PUT " + admissionPrefix + "/switches/{name}/live", "admission", (*Server).putLiveCalls},
+	{"PutLiveCallsByPost", "POST " + admissionPrefix + "/switches/{name}/live", "admission", (*Server).putLiveCalls},
 
 	{"OperatorCheckAdmission", "POST " + operatorPrefix + "/admission/check", "operator", (*Server).checkAdmission},
 	{"OperatorListLeases", "GET " + operatorPrefix + "/leases", "operator", (*Server).listLeases},
@@ -151,29 +152,29 @@ func (q *question) setAll(values url.Values) error {
 // setPlain fills in what a query has, if it is one that needs no care: without
 // escapes, and with no field twice. It is what most switches send, and spares the
 // map that url.ParseQuery makes.
-func (q *question) setPlain(query string) (plain bool, err error) {
+func (q *question) setPlain(query string) bool {
 	if strings.ContainsAny(query, "%+;") {
-		return false, nil
+		return false
 	}
 	var seen [16]string
 	n := 0
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
-		name, value, _ := strings.Cut(pair, "=")
-		if value == "" {
+		if pair == "" {
 			continue
 		}
+		name, value, _ := strings.Cut(pair, "=")
 		if n == len(seen) || slices.Contains(seen[:n], name) {
-			return false, nil
+			return false
+		}
+		if value != "" && q.set(name, value) != nil {
+			return false // the long way gathers all that is wrong
 		}
 		seen[n] = name
 		n++
-		if err := q.set(name, value); err != nil {
-			return false, nil // the long way gathers all that is wrong
-		}
 	}
-	return true, nil
+	return true
 }
 
 func isQuestion(name string) bool {
@@ -187,22 +188,28 @@ func isQuestion(name string) bool {
 
 // question reads what is asked, from the query and from a body of JSON or of a form.
 func (c *call) question() (q question, err error) {
-	if len(c.body) == 0 {
-		if plain, err := q.setPlain(c.URL.RawQuery); plain {
+	form := len(c.body) > 0 && c.isForm()
+	if form || !q.setPlain(c.URL.RawQuery) {
+		q = question{}
+		values, err := c.fields()
+		if err != nil {
 			return q, err
 		}
-		q = question{}
+		if err := q.setAll(values); err != nil {
+			return q, err
+		}
 	}
-	values, err := c.fields()
-	if err != nil {
-		return q, err
-	}
-	if err := q.setAll(values); err != nil {
-		return q, err
-	}
-	if len(c.body) == 0 || c.isForm() {
+	if form || len(c.body) == 0 {
 		return q, nil
 	}
+	if flat := q; flat.setFlat(c.body) {
+		return flat, nil
+	}
+	return c.decodeQuestion(q)
+}
+
+// decodeQuestion fills in what a body of JSON has.
+func (c *call) decodeQuestion(q question) (question, error) {
 	var body api.AdmissionCheck
 	if err := c.decode(&body); err != nil {
 		return q, err
@@ -261,6 +268,9 @@ func (c *call) fields() (url.Values, error) {
 func (c *call) isForm() bool { return c.mediaType() == "application/x-www-form-urlencoded" }
 
 func (c *call) mediaType() string {
+	if c.Header.Get("Content-Type") == "application/json" {
+		return "application/json" // without a map for its parameters
+	}
 	kind, _, _ := mime.ParseMediaType(c.Header.Get("Content-Type"))
 	return kind
 }
@@ -274,21 +284,15 @@ func (s *Server) decideQuestion(ctx context.Context, q *question) (*admission.De
 		return nil, tenant.RefuseField(tenant.Missing, "kind", "Must be one of "+strings.Join(admission.Kinds, ", ")+".")
 	}
 	d := &admission.Decision{AccountID: q.AccountID, ConnectionID: q.ConnectionID}
-	actor, err := s.auth.Holder(ctx, q.credentials, auth.Reading{Gate: s.admission.Gate, Age: s.admission.Age(q.Kind)})
-	var refused admission.Reason
+	actor, refused, err := s.identify(ctx, q.Kind, q.credentials)
 	switch {
-	case err == nil:
-	case tenant.IsKind(err, tenant.Blocked):
-		refused = admission.UserBlocked
-	case tenant.IsKind(err, tenant.Inactive):
-		refused = admission.UserDisabled
-	case tenant.IsKind(err, tenant.Unauthenticated):
-		d.Reason = admission.UnknownCredentials
-		return d, nil
-	case tenant.IsKind(err, tenant.Unavailable) && ctx.Err() == nil:
-		return s.admission.Unknown(q.Kind, d), nil
-	default:
+	case err != nil:
 		return nil, err
+	case refused == admission.UnknownCredentials:
+		d.Reason = refused
+		return d, nil
+	case refused == admission.Unreachable:
+		return s.admission.Unknown(q.Kind, d), nil
 	}
 	if q.AccountID != "" && q.AccountID != actor.AccountID {
 		d.Reason = admission.UnknownCredentials
@@ -303,6 +307,27 @@ func (s *Server) decideQuestion(ctx context.Context, q *question) (*admission.De
 		d.Reason = refused
 	}
 	return d, err
+}
+
+// identify finds whose credentials they are. What is against them, whatever the
+// account's standing is, is a reason: a user who may not act, UnknownCredentials or,
+// where the database could not be asked, Unreachable; of the last two nobody is known.
+func (s *Server) identify(ctx context.Context, kind string, credentials auth.Credentials) (tenant.Actor, admission.Reason, error) {
+	actor, err := s.auth.Holder(ctx, credentials, auth.Reading{Gate: s.admission.Gate, Age: s.admission.Age(kind)})
+	switch {
+	case err == nil:
+		return actor, "", nil
+	case tenant.IsKind(err, tenant.Blocked):
+		return actor, admission.UserBlocked, nil
+	case tenant.IsKind(err, tenant.Inactive):
+		return actor, admission.UserDisabled, nil
+	case tenant.IsKind(err, tenant.Unauthenticated):
+		return tenant.Actor{}, admission.UnknownCredentials, nil
+	case tenant.IsKind(err, tenant.Unavailable) && ctx.Err() == nil:
+		return tenant.Actor{}, admission.Unreachable, nil
+	default:
+		return tenant.Actor{}, "", err
+	}
 }
 
 func (s *Server) checkAdmission(c *call) (any, error) {
@@ -323,7 +348,7 @@ func (s *Server) checkAdmission(c *call) (any, error) {
 // renderStrict answers in HTTP's own status where that was asked for.
 func (s *Server) renderStrict(render renderer, q *question, d *admission.Decision) rendered {
 	reply := s.reasons[d.Reason]
-	answer := render(q.Direction, d, &reply)
+	answer := render(q.Direction, d, reply)
 	if q.strict {
 		answer.status = reply.Status
 	}
@@ -377,7 +402,7 @@ func (s *Server) checkFreeSWITCH(c *call) (any, error) {
 	if context == "" {
 		context = "default"
 	}
-	return renderedXML(renderFreeSWITCH(context, values.Get("then") == "park", q.Direction, d, &reply)), nil
+	return renderedXML(renderFreeSWITCH(context, values.Get("then") == "park", q.Direction, d, reply)), nil
 }
 
 // freeswitch takes from the fields of a channel what was not said. A user name
@@ -412,9 +437,7 @@ func (q *question) freeswitch(values url.Values) {
 // serveForward answers a proxy that asks about a request of somebody else's, whatever
 // the method and the rest of the path are.
 func (s *Server) serveForward(c *call, kind string) (any, error) {
-	q := question{Request: admission.Request{Kind: kind}, credentials: auth.Credentials{
-		Authorization: c.Header.Get("Authorization"), User: c.Header.Get("X-Api-User"), Token: c.Header.Get("X-Api-Token"),
-	}}
+	q := question{Request: admission.Request{Kind: kind}, credentials: c.credentials()}
 	d := &admission.Decision{Reason: admission.UnknownCredentials}
 	if q.given() {
 		var err error
@@ -423,7 +446,7 @@ func (s *Server) serveForward(c *call, kind string) (any, error) {
 		}
 	}
 	reply := s.reasons[d.Reason]
-	return renderForward(c.Header.Get("X-Tenantry-Statuses") == "all", d, &reply), nil
+	return renderForward(c.Header.Get("X-Tenantry-Statuses") == "all", d, reply), nil
 }
 
 func (s *Server) channelUse(c *call) (any, error) {
@@ -471,15 +494,19 @@ func (s *Server) putLiveCalls(c *call) (any, error) {
 	return api.Response[api.Reconciled]{Data: api.Reconciled{Switch: name, Live: done.Live, Ending: done.Ending}}, nil
 }
 
-// liveCalls reads a list of calls: JSON, or text with one on each line. An empty body
-// is refused, for it would end every call.
+// liveCalls reads a list of calls: JSON, or text with one on each line. That none
+// lives has to be said in JSON: an empty text is what a script sends when the program
+// that should have made its list has failed, and it would end every call.
 func (c *call) liveCalls() ([]string, error) {
 	if c.mediaType() == "text/plain" {
-		ids := []string{}
+		var ids []string
 		for line := range strings.Lines(string(c.body)) {
 			if id := strings.TrimSpace(line); id != "" {
 				ids = append(ids, id)
 			}
+		}
+		if len(ids) == 0 {
+			return nil, tenant.RefuseField(tenant.Missing, "call_ids", `No call is in the text. When none lives, send {"call_ids":[]} as JSON.`)
 		}
 		return ids, nil
 	}

@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"encoding/json"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -234,6 +236,9 @@ func TestLeases(t *testing.T) {
 		{"POST", "/leases/%ff/release", "", nil, 400, `"call_id"`},
 		{"PUT", "/switches/fs%2F1/live", `{"call_ids":["2","x"]}`, nil, 200, `{"data":{"switch":"fs/1","live":1,"ending":0}}`},
 		{"PUT", "/switches/fs%2F1/live", "2\r\nx\n\n", []string{"Content-Type", "text/plain"}, 200, `"live":1`},
+		{"POST", "/switches/fs%2F1/live", "2\n", []string{"Content-Type", "text/plain"}, 200, `"live":1`},
+		{"PUT", "/switches/fs%2F1/live", "", []string{"Content-Type", "text/plain"}, 422, "/call_ids"},
+		{"PUT", "/switches/fs%2F1/live", " \r\n\n", []string{"Content-Type", "text/plain; charset=utf-8"}, 422, "/call_ids"},
 		{"PUT", "/switches/fs%2F1/live", `{}`, nil, 422, "/call_ids"},
 		{"PUT", "/switches/fs%2F1/live", "", nil, 422, "/call_ids"},
 		{"PUT", "/switches/fs%2F1/live", `{"call_ids":[]}`, nil, 200, `"ending":1`},
@@ -318,3 +323,39 @@ func FuzzQuestion(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkCheck is a decision from memory, without net/http.
+func BenchmarkCheck(b *testing.B) {
+	w := newSwitchWorld(b, func(o *Options) { o.Logger = slog.New(slog.DiscardHandler) })
+	for _, x := range []struct{ name, method, target, body string }{
+		{"json", "POST", "/admission/v1/check", `{"kind":"call","direction":"outbound","account_id":"` + w.child.ID + `"}`},
+		{"query", "GET", "/admission/v1/check?kind=call&account_id=" + w.child.ID, ""},
+		{"text", "GET", "/admission/v1/check.txt?kind=call&account_id=" + w.child.ID, ""},
+	} {
+		b.Run(x.name, func(b *testing.B) {
+			r := httptest.NewRequest(x.method, x.target, nil)
+			r.Header.Set("Authorization", "Bearer "+switchToken)
+			r.Header.Set("Content-Type", "application/json")
+			r.ContentLength = int64(len(x.body))
+			body, answer := strings.NewReader(x.body), blank{http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(answer.header)
+				body.Reset(x.body)
+				r.Body = io.NopCloser(body)
+				w.ServeHTTP(answer, r)
+			}
+			if answer.header.Get("Content-Type") == "" {
+				b.Fatal("it was not answered")
+			}
+		})
+	}
+}
+
+// blank is a ResponseWriter that costs nothing.
+type blank struct{ header http.Header }
+
+func (b blank) Header() http.Header             { return b.header }
+func (b blank) Write(p []byte) (int, error)     { return len(p), nil }
+func (b blank) WriteHeader(int)                 {}
+func (b blank) SetReadDeadline(time.Time) error { return nil }

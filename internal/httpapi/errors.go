@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/tenantry/tenantry/api"
+	"github.com/tenantry/tenantry/internal/admission"
 	"github.com/tenantry/tenantry/internal/tenant"
 )
 
@@ -32,6 +33,8 @@ var problems = map[tenant.Kind]problem{
 	tenant.BadSort:         {422, api.CodeSortDirection, "Invalid sort direction"},
 	tenant.BadEmail:        {422, api.CodeInvalidEmail, "Invalid email address"},
 	tenant.BadNumber:       {422, api.CodePhoneNumber, "Invalid phone number"},
+	tenant.NoNumber:        {422, api.CodeInvalidNumber, "Invalid phone number"},
+	tenant.BadURL:          {422, api.CodeInvalidURL, "Invalid URL"},
 	tenant.BadEncoding:     {422, api.CodeCharacterEncoding, "Character encoding error"},
 	tenant.Duplicate:       {422, api.CodeDuplicate, "Duplicate resource"},
 	tenant.KeyReused:       {422, api.CodeIdempotencyReuse, "Idempotency key reused"},
@@ -42,13 +45,21 @@ var problems = map[tenant.Kind]problem{
 	tenant.NotFound:        {404, api.CodeNotFound, "Resource not found"},
 	tenant.NoMethod:        {405, api.CodeBadRequest, "Method not allowed"},
 	tenant.Conflict:        {409, api.CodeConflict, "Resource in use"},
+	tenant.Rejected:        {422, api.CodeRejected, "Rejected by destination"},
 	tenant.TooLarge:        {413, api.CodeBadRequest, "Request too large"},
 	tenant.MediaType:       {415, api.CodeMediaType, "Unsupported Media Type"},
 	tenant.TooMany:         {429, api.CodeTooManyRequests, "Too many requests"},
 	tenant.Unavailable:     {503, api.CodeUnexpected, "Service unavailable"},
+	tenant.BadGateway:      {502, api.CodeUnexpected, "Bad gateway"},
+	tenant.GatewayTimeout:  {504, api.CodeTimeout, "Timeout"},
 }
 
 const errorPages = "https://developers.telnyx.com/docs/overview/errors/"
+
+// denied is a refusal that admission decided, in the operator's words.
+type denied struct{ reply admission.Reply }
+
+func (d *denied) Error() string { return d.reply.Detail }
 
 // writeError answers with every refusal in err; anything else is an unexpected
 // error, whose cause goes to the log alone.
@@ -64,10 +75,17 @@ func (s *Server) writeError(w http.ResponseWriter, c *call, err error) {
 		if p.status == 422 && refusal.Parameter != "" && refusal.Kind != tenant.KeyReused {
 			p.status = 400
 		}
+		detail := refusal.Error()
+		if admitted := (*notAdmitted)(nil); errors.As(err, &admitted) {
+			p, detail = problem{admitted.reply.Status, admitted.reply.Code, admitted.reply.Title}, admitted.reply.Detail
+		}
 		if i == 0 {
 			status = p.status
 		}
-		e := api.Error{Code: p.code, Title: p.title, Detail: refusal.Error(), Meta: &api.ErrorMeta{URL: errorPages + p.code}}
+		e := api.Error{Code: p.code, Title: p.title, Detail: detail}
+		if p.code != "" {
+			e.Meta = &api.ErrorMeta{URL: errorPages + p.code}
+		}
 		if e.Detail == "" {
 			e.Detail = "The request failed because it was not well-formed."
 		}
@@ -79,12 +97,18 @@ func (s *Server) writeError(w http.ResponseWriter, c *call, err error) {
 		default:
 			e.Source = &api.ErrorSource{Pointer: "/"}
 		}
-		if status == http.StatusServiceUnavailable {
+		if status == http.StatusServiceUnavailable || status == http.StatusBadGateway || status == http.StatusGatewayTimeout {
 			e.Detail += " The request id is " + c.requestID + "."
 		}
 		body.Errors = append(body.Errors, e)
 	}
-	if len(refusals) == 0 {
+	var decided *denied
+	if errors.As(err, &decided) {
+		status = decided.reply.Status
+		e := admissionError(&decided.reply)
+		e.Source = &api.ErrorSource{Parameter: "Authorization"}
+		body.Errors = append(body.Errors, e)
+	} else if len(refusals) == 0 {
 		body.Errors = append(body.Errors, api.Error{
 			Code: api.CodeUnexpected, Title: "Unexpected error", Detail: "Something went wrong here. Tell the operator the request id " + c.requestID + ".",
 			Source: &api.ErrorSource{Pointer: "/"}, Meta: &api.ErrorMeta{URL: errorPages + api.CodeUnexpected},

@@ -123,7 +123,7 @@ func FuzzDecode(f *testing.F) {
 		for _, dst := range []any{
 			new(api.CreateManagedAccount), new(api.UpdateManagedAccount), new(api.EnableManagedAccount), new(api.UpdateGlobalChannelLimit), new(api.CreateSession),
 			new(api.CreateRootAccount), new(api.UpdateCredit), new(api.ApproveManager), new(api.CreateOrganizationUser), new(api.CreateGroup),
-			new(api.CreateConnection), new(api.UpdateConnection),
+			new(api.CreateConnection), new(api.UpdateConnection), new(api.SendMessage),
 		} {
 			err := decodeObject(body, dst)
 			for _, refusal := range refusalsIn(err) {
@@ -355,7 +355,7 @@ func (w *world) pathSeeds() []string {
 // tryPath sends requests with that id.
 func (w *world) tryPath(t testing.TB, id string) (answers []*httptest.ResponseRecorder) {
 	t.Helper()
-	for _, pattern := range []string{"/v2/managed_accounts/{}", "/v2/managed_accounts/{}/actions/disable", "/v2/organizations/users/{}", "/operator/v1/accounts/{}/groups/{}/users/{}", "/{}"} {
+	for _, pattern := range []string{"/v2/managed_accounts/{}", "/v2/managed_accounts/{}/actions/disable", "/v2/organizations/users/{}", "/v2/messages/{}", "/operator/v1/accounts/{}/groups/{}/users/{}", "/{}"} {
 		path := strings.ReplaceAll(pattern, "{}", id)
 		u, err := url.Parse("http://localhost" + path)
 		if err != nil {
@@ -412,7 +412,8 @@ func (w *world) requestSeeds() (seeds []rawRequest) {
 	}
 	bodies := []string{
 		"", "{}", `{"business_name":"Larry's Cat Food Inc"}`, `{"business_name":"x","email":"A@example.com"}`, `{"channel_limit":7}`, `{"channel_pool":60}`, `{"email":"u@example.com","group_ids":["x"]}`,
-		`{"name":"g","permissions":["account"]}`, `{"balance":"12.50"}`, `{"reenable_all_connections":true}`, `[`, `{"email":"x","password":"y"}`, `{"email":"ü@example.com"}`, "\x00",
+		`{"name":"g","permissions":["account"]}`, `{"balance":"12.50"}`, `{"to":"+18445550001","from":"+18005550101","text":"Hello","send_at":"2026-01-03T00:00:00Z"}`,
+		`{"to":"+15005550001","messaging_profile_id":"x","media_urls":["http://example.com"],"subject":"s"}`, `{"reenable_all_connections":true}`, `[`, `{"email":"x","password":"y"}`, `{"email":"ü@example.com"}`, "\x00",
 	}
 	for i, path := range paths {
 		for _, method := range []string{"GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"} {
@@ -425,7 +426,7 @@ func (w *world) requestSeeds() (seeds []rawRequest) {
 		}
 	}
 	for _, body := range bodies {
-		for _, path := range []string{"/v2/managed_accounts", "/operator/v1/accounts", "/portal/session", "/operator/v1/accounts/" + w.manager.ID + "/users", "/operator/v1/accounts/" + w.manager.ID + "/groups"} {
+		for _, path := range []string{"/v2/managed_accounts", "/v2/messages", "/operator/v1/accounts", "/portal/session", "/operator/v1/accounts/" + w.manager.ID + "/users", "/operator/v1/accounts/" + w.manager.ID + "/groups"} {
 			seeds = append(seeds, rawRequest{"POST", path, "", body, "application/json; charset=utf-8", 0})
 		}
 	}

@@ -32,6 +32,7 @@ type Observer interface {
 // operation is a route as one server answers it.
 type operation struct {
 	Route
+	service *gatewayService                      // nil for what is answered here
 	observe func(status int, took time.Duration) // nil when nobody wants to know
 }
 
@@ -120,6 +121,10 @@ func (s *Server) logRefusal(c *call, err error) {
 	case c.status == http.StatusServiceUnavailable:
 		if held, ok := s.unavailable.pass(); ok {
 			s.logCall(c, slog.LevelError, "the service is unavailable", "error", err, "held_back", held)
+		}
+	case c.status == http.StatusBadGateway, c.status == http.StatusGatewayTimeout:
+		if held, ok := s.unanswered.pass(); ok {
+			s.logCall(c, slog.LevelError, "a service behind the gateway did not answer", "error", err, "held_back", held)
 		}
 	case c.status >= 500:
 		s.logCall(c, slog.LevelError, "unexpected error", "error", err)

@@ -21,28 +21,53 @@ type rendered struct {
 // renderer turns a decision, and how its reason is said, into an answer.
 type renderer func(direction string, d *admission.Decision, reply *admission.Reply) rendered
 
+// renderJSON writes what encode makes of an api.Admission, without reflection.
 func renderJSON(direction string, d *admission.Decision, reply *admission.Reply) rendered {
 	sip := reply.SIP(direction)
-	answer := api.Admission{
-		RecordType: "admission", Decision: decisionOf(d), Reason: string(d.Reason), Degraded: d.Degraded,
-		AccountID: d.AccountID, ConnectionID: d.ConnectionID,
-		SIP:  api.AdmissionSIP{Code: int64(sip.Code), Phrase: sip.Phrase},
-		HTTP: api.AdmissionHTTP{Status: int64(reply.Status), Errors: []api.Error{}}, SMPPStatus: int64(reply.SMPP),
+	b := make([]byte, 0, 352) // what is allowed fits, and has a lease
+	b = append(b, `{"data":{"record_type":"admission","decision":"`...)
+	b = append(b, decisionOf(d)...)
+	b = append(b, `","reason":`...)
+	b = appendJSON(b, string(d.Reason))
+	b = append(b, `,"degraded":`...)
+	b = strconv.AppendBool(b, d.Degraded)
+	if d.AccountID != "" {
+		b = append(b, `,"account_id":`...)
+		b = appendJSON(b, d.AccountID)
 	}
+	if d.ConnectionID != "" {
+		b = append(b, `,"connection_id":`...)
+		b = appendJSON(b, d.ConnectionID)
+	}
+	b = append(b, `,"sip":{"code":`...)
+	b = strconv.AppendInt(b, int64(sip.Code), 10)
+	b = append(b, `,"phrase":`...)
+	b = appendJSON(b, sip.Phrase)
+	b = append(b, `},"http":{"status":`...)
+	b = strconv.AppendInt(b, int64(reply.Status), 10)
+	b = append(b, `,"errors":[`...)
 	if !d.Allowed() {
-		answer.HTTP.Errors = append(answer.HTTP.Errors, admissionError(reply))
+		b = appendError(b, reply)
 	}
+	b = append(b, `]},"smpp_status":`...)
+	b = strconv.AppendInt(b, int64(reply.SMPP), 10)
 	if d.Lease != nil {
-		answer.Lease = &api.AdmissionLease{ID: d.Lease.ID, ExpiresAt: api.Time(d.Lease.ExpiresAt)}
+		b = append(b, `,"lease":{"id":`...)
+		b = appendJSON(b, d.Lease.ID)
+		b = append(b, `,"expires_at":`...)
+		b = appendJSON(b, api.Time(d.Lease.ExpiresAt))
+		b = append(b, '}')
 	}
 	if limit, inUse := numbers(d); limit {
-		answer.Limit = &d.Limit
+		b = append(b, `,"limit":`...)
+		b = strconv.AppendInt(b, d.Limit, 10)
 		if inUse {
-			answer.InUse = &d.InUse
+			b = append(b, `,"in_use":`...)
+			b = strconv.AppendInt(b, d.InUse, 10)
 		}
 	}
-	body, _ := encode(api.Response[api.Admission]{Data: answer})
-	return rendered{status: 200, contentType: "application/json", body: body}
+	b = append(b, `,"cache_seconds":0}}`...)
+	return rendered{status: 200, contentType: "application/json", body: b}
 }
 
 // numbers says whether the limit is known, and the channels in use.
@@ -66,16 +91,33 @@ func admissionError(reply *admission.Reply) api.Error {
 	return e
 }
 
+// appendError writes what encode makes of the admissionError.
+func appendError(b []byte, reply *admission.Reply) []byte {
+	b = appendJSON(append(b, `{"code":`...), reply.Code)
+	b = appendJSON(append(b, `,"title":`...), reply.Title)
+	b = appendJSON(append(b, `,"detail":`...), reply.Detail)
+	b = append(b, `,"source":{"pointer":"/"}`...)
+	if reply.Code != "" {
+		b = appendJSON(append(b, `,"meta":{"url":`...), errorPages+reply.Code)
+		b = append(b, '}')
+	}
+	return append(b, '}')
+}
+
 // renderText is one line: ALLOW and what the call holds, or DENY and what to answer.
 func renderText(direction string, d *admission.Decision, reply *admission.Reply) rendered {
-	line := "ALLOW"
-	if !d.Allowed() {
+	b := make([]byte, 0, 128)
+	if d.Allowed() {
+		b = append(b, "ALLOW"...)
+		if d.Lease != nil {
+			b = append(append(b, " lease="...), d.Lease.ID...)
+		}
+	} else {
 		sip := reply.SIP(direction)
-		line = "DENY " + strconv.Itoa(sip.Code) + " " + sip.Phrase
-	} else if d.Lease != nil {
-		line += " lease=" + d.Lease.ID
+		b = strconv.AppendInt(append(b, "DENY "...), int64(sip.Code), 10)
+		b = append(append(b, ' '), sip.Phrase...)
 	}
-	return rendered{status: 200, contentType: "text/plain; charset=utf-8", body: []byte(line + "\n")}
+	return rendered{status: 200, contentType: "text/plain; charset=utf-8", body: append(b, '\n')}
 }
 
 // renderForm is for HASH() of Asterisk and the like. A space is %20, which all of
@@ -177,11 +219,14 @@ func renderForward(all bool, d *admission.Decision, reply *admission.Reply) rend
 	default:
 		r.status = 403
 	}
-	r.body, _ = encode(api.Errors{Errors: []api.Error{admissionError(reply)}})
+	r.body = append(appendError([]byte(`{"errors":[`), reply), "]}"...)
 	r.contentType = "application/json"
 	r.header = append(r.header, [2]string{"X-Tenantry-Body", string(r.body)})
-	if r.status == 401 {
+	switch reply.Status {
+	case 401:
 		r.header = append(r.header, [2]string{"Www-Authenticate", `Bearer realm="tenantry"`})
+	case 429, 503: // also where the proxy gets a 403
+		r.header = append(r.header, [2]string{"Retry-After", "1"})
 	}
 	return r
 }

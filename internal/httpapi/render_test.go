@@ -86,8 +86,8 @@ func TestRenderings(t *testing.T) {
 			`{"errors":[{"code":"20012","title":"Account inactive",` + detail + `}]}`},
 		{false, unknown, 401, `[[X-Tenantry-Reason unknown_credentials] [X-Tenantry-Status 401] [X-Tenantry-Body BODY] [Www-Authenticate Bearer realm="tenantry"]]`,
 			`{"errors":[{"code":"10009","title":"Authentication failed","detail":"Could not understand the provided credentials.","source":{"pointer":"/"},"meta":{"url":"https://developers.telnyx.com/docs/overview/errors/10009"}}]}`},
-		{false, limited, 403, "[[X-Tenantry-Reason rate_limited] [X-Tenantry-Status 429] [X-Tenantry-Account a] [X-Tenantry-Body BODY]]", "*"},
-		{true, limited, 429, "[[X-Tenantry-Reason rate_limited] [X-Tenantry-Status 429] [X-Tenantry-Account a] [X-Tenantry-Body BODY]]", "*"},
+		{false, limited, 403, "[[X-Tenantry-Reason rate_limited] [X-Tenantry-Status 429] [X-Tenantry-Account a] [X-Tenantry-Body BODY] [Retry-After 1]]", "*"},
+		{true, limited, 429, "[[X-Tenantry-Reason rate_limited] [X-Tenantry-Status 429] [X-Tenantry-Account a] [X-Tenantry-Body BODY] [Retry-After 1]]", "*"},
 	} {
 		reply := admission.DefaultTable()[x.d.Reason]
 		r := renderForward(x.all, x.d, &reply)

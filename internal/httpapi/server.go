@@ -28,6 +28,7 @@ import (
 	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/internal/admission"
 	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/carrier"
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -50,6 +51,14 @@ type Options struct {
 	Reasons admission.Table
 	// AdmissionApart leaves the admission API to the handler Server.Admission.
 	AdmissionApart bool
+	// Services are what the gateway puts behind this API; see ReadServices.
+	Services []GatewayService
+	// Messages hands messages over; nil means the sandbox.
+	Messages *carrier.Dispatcher
+	// WebhookKey is the public key of what signs events, in base64.
+	WebhookKey string
+	// TestWebhook sends a test event; nil where there is no webhook.
+	TestWebhook func() store.Attempt
 	// Logger hears of faults, of refused credentials at info level, and at debug
 	// level of each request.
 	Logger *slog.Logger
@@ -64,10 +73,12 @@ type Server struct {
 	service   *service.Service
 	auth      *auth.Authenticator
 	admission *admission.Service
-	reasons   admission.Table
+	reasons   map[admission.Reason]*admission.Reply
+	services  []*gatewayService
 	apart     bool                  // the admission API is answered by Admission alone
 	forwards  map[string]*operation // by the prefix of their paths
 	checks    map[string]*operation // by path
+	messages  *carrier.Dispatcher
 	db        *store.DB
 	log       *slog.Logger
 	observer  Observer     // may be nil
@@ -83,7 +94,10 @@ type Server struct {
 	refused   pace     // lines about refused credentials
 	// unavailable is for lines about answers with status 503.
 	unavailable pace
+	unanswered  pace // lines about services that did not answer
 	proxies     []netip.Prefix
+	webhookKey  string
+	testWebhook func() store.Attempt
 	reports     counter   // under way, by key
 	began       time.Time // what call.began counts from
 	replies     *store.Cache[reply]
@@ -127,20 +141,27 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 	if o.Reasons == nil {
 		o.Reasons = admission.DefaultTable()
 	}
+	if o.Messages == nil {
+		o.Messages = carrier.NewDispatcher(db, carrier.Sandbox{}, o.Logger)
+	}
 	now := db.Source().Now
 	server := &Server{
-		admission: o.Admission, reasons: o.Reasons, apart: o.AdmissionApart, forwards: map[string]*operation{}, checks: map[string]*operation{},
+		messages: o.Messages, admission: o.Admission, reasons: map[admission.Reason]*admission.Reply{}, apart: o.AdmissionApart, forwards: map[string]*operation{}, checks: map[string]*operation{},
 		service: s, auth: a, db: db, log: o.Logger, observer: o.Observer, tracer: o.Tracer, mux: http.NewServeMux(), maxBody: o.MaxBody,
 		keys:      newLimiter(now, o.Rate, o.Burst, "keys", db.Tell),
 		failures:  newLimiter(now, 5, 100, "failures", db.Tell),
 		signIns:   newLimiter(now, 0.2, 20, "sign_ins", db.Tell),
 		signInsTo: newLimiter(now, 1, 50, "sign_ins_to", db.Tell),
-		refused:   pace{now: now}, unavailable: pace{now: now},
-		proxies:  o.TrustedProxies,
+		refused:   pace{now: now}, unavailable: pace{now: now}, unanswered: pace{now: now},
+		proxies:    o.TrustedProxies,
+		webhookKey: o.WebhookKey, testWebhook: o.TestWebhook,
 		began:    time.Now(),
 		replies:  store.NewCache[reply](db, 1<<16),
 		idPrefix: db.Source().NewID()[:24],
 		idSeed:   maphash.MakeSeed(),
+	}
+	for reason, reply := range o.Reasons {
+		server.reasons[reason] = &reply
 	}
 	limiters := []*limiter{server.keys, server.failures, server.signIns, server.signInsTo}
 	db.Hear(func(text string) {
@@ -167,6 +188,9 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, o Options) *Se
 			return s.serveForward(c, f.kind)
 		}})
 	}
+	for _, g := range o.Services {
+		server.services = append(server.services, server.gatewayService(g))
+	}
 	server.unknown = server.operation(Route{ID: "unknown"})
 	server.mux.Handle("/", http.HandlerFunc(server.serveUnknown))
 	return server
@@ -183,7 +207,7 @@ type Route struct {
 }
 
 // Routes is the whole API.
-var Routes = concat(accountRoutes, userRoutes, auditRoutes, sessionRoutes, operatorRoutes, connectionRoutes, admissionRoutes, healthRoutes)
+var Routes = concat(accountRoutes, userRoutes, auditRoutes, messageRoutes, sessionRoutes, operatorRoutes, connectionRoutes, webhookRoutes, admissionRoutes, healthRoutes)
 
 func concat(tables ...[]Route) (all []Route) {
 	for _, t := range tables {
@@ -198,6 +222,7 @@ type call struct {
 	operation *operation
 	id        string // of the path, "" when it has none
 	actor     tenant.Actor
+	refused   admission.Reason // what is against a caller of the gateway, "" for nothing yet
 	session   *service.Session // of routes with that scope
 	body      []byte
 	// requestID is the x-request-id of the answer.
@@ -242,6 +267,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.serveAdmission(w, r)
 		}
 		return
+	}
+	if len(s.services) > 0 {
+		if g, clean := s.serviceAt(r.URL.EscapedPath()); g != nil {
+			if clean {
+				s.serve(g.operation, w, r, "")
+			} else {
+				s.refuse(w, r, tenant.Refuse(tenant.NotFound, ""))
+			}
+			return
+		}
 	}
 	s.serveMux(w, r)
 }
@@ -304,28 +339,42 @@ func (s *Server) answer(route Route, w http.ResponseWriter, c *call) (any, error
 		}
 		return nil, err
 	}
-	if c.actor.AccountID != "" {
-		verdict := s.keys.take(c.actor.CredentialID)
+	elsewhere := route.Scope == "gateway" // is the body read, and a repetition told
+	if who := s.limited(c); who != "" {
+		verdict := s.keys.take(who)
 		verdict.write(c)
 		if !verdict.ok {
 			s.rateLimited("keys")
-			if c.Method == http.MethodPost && c.ContentLength != 0 && s.readBody(w, c) == nil {
+			if !elsewhere && c.Method == http.MethodPost && c.ContentLength != 0 && s.readBody(w, c) == nil {
 				s.turnedAway(c)
 			}
 			return nil, tenant.RefuseParameter(tenant.TooMany, "Authorization", "")
 		}
 	}
 	c.actor.RequestID = c.requestID
-	if c.ContentLength != 0 && c.Method != http.MethodGet && c.Method != http.MethodHead && route.Scope != "forward" {
+	if c.ContentLength != 0 && c.Method != http.MethodGet && c.Method != http.MethodHead && route.Scope != "forward" && !elsewhere {
 		if err := s.readBody(w, c); err != nil {
 			return nil, err
 		}
 	}
 	answer, err := route.handle(s, c)
-	if c.Method == http.MethodPost && (tenant.IsKind(err, tenant.TooMany) || errors.Is(err, store.ErrBusy)) {
+	var decided *denied
+	if !elsewhere && c.Method == http.MethodPost && (tenant.IsKind(err, tenant.TooMany) || errors.Is(err, store.ErrBusy) || errors.As(err, &decided)) {
 		s.turnedAway(c)
 	}
 	return answer, err
+}
+
+// limited is who has to keep to the rate limit: a credential, or nobody. A caller of
+// the gateway whom nobody could look up is known by the address.
+func (s *Server) limited(c *call) string {
+	switch {
+	case c.actor.AccountID != "":
+		return c.actor.CredentialID
+	case c.operation.service != nil:
+		return s.address(c.Request)
+	}
+	return ""
 }
 
 // turnedAway remembers that nothing was done, for the SDK will ask again.
@@ -351,12 +400,19 @@ func (s *Server) authenticate(route Route, c *call) (err error) {
 	case "forward":
 		// Authorization is that of whom is asked about.
 		err = s.auth.Switch(c.Header.Get("X-Tenantry-Admission"))
+	case "gateway":
+		err = s.identifyCaller(c)
 	default:
-		c.actor, err = s.auth.Actor(c.Context(), auth.Credentials{
-			Authorization: c.Header.Get("Authorization"), User: c.Header.Get("X-Api-User"), Token: c.Header.Get("X-Api-Token"),
-		})
+		c.actor, err = s.auth.Actor(c.Context(), c.credentials())
 	}
 	return err
+}
+
+// credentials are what the request brought of V2 or V1.
+func (c *call) credentials() auth.Credentials {
+	return auth.Credentials{
+		Authorization: c.Header.Get("Authorization"), User: c.Header.Get("X-Api-User"), Token: c.Header.Get("X-Api-Token"),
+	}
 }
 
 // bodyTime is how long a request body may take.
@@ -365,19 +421,28 @@ const bodyTime = 15 * time.Second
 // readBody takes the body in, up to the limit. An empty one may have any type.
 func (s *Server) readBody(w http.ResponseWriter, c *call) error {
 	most := s.maxBody
-	if c.operation.ID == "PutLiveCalls" {
+	if c.operation.ID == "PutLiveCalls" || c.operation.ID == "PutLiveCallsByPost" {
 		most = max(most, mostLive)
 	}
-	tooLarge := tenant.Refuse(tenant.TooLarge, fmt.Sprintf("A request body may have at most %d bytes.", most))
-	if c.ContentLength > most {
-		return tooLarge // before anybody is told to go on sending
+	tooLarge := func() error {
+		return tenant.Refuse(tenant.TooLarge, fmt.Sprintf("A request body may have at most %d bytes.", most))
 	}
-	body, err := io.ReadAll(io.LimitReader(c.Body, most+1))
+	if c.ContentLength > most {
+		return tooLarge() // before anybody is told to go on sending
+	}
+	var body []byte
+	var err error
+	if c.ContentLength > 0 && c.ContentLength <= s.maxBody {
+		body = make([]byte, c.ContentLength)
+		_, err = io.ReadFull(c.Body, body)
+	} else {
+		body, err = io.ReadAll(io.LimitReader(c.Body, most+1))
+	}
 	if err != nil {
 		return tenant.Refuse(tenant.Malformed, "The request body could not be read.")
 	}
 	if int64(len(body)) > most {
-		return tooLarge
+		return tooLarge()
 	}
 	http.NewResponseController(w).SetReadDeadline(time.Time{})
 	c.Request.Body = http.NoBody
@@ -411,6 +476,8 @@ func (s *Server) write(w http.ResponseWriter, c *call, answer any) error {
 		return nil
 	case stream:
 		return s.writeStream(w, c, answer)
+	case proxied:
+		return s.proxy(w, c, answer)
 	case rendered:
 		for _, h := range answer.header {
 			c.put(h[0], h[1])
@@ -418,7 +485,9 @@ func (s *Server) write(w http.ResponseWriter, c *call, answer any) error {
 		if answer.contentType != "" {
 			c.put("Content-Type", answer.contentType)
 		}
-		c.put("Content-Length", strconv.Itoa(len(answer.body)))
+		if len(answer.body) == 0 || len(answer.body) > 2000 { // as above
+			c.put("Content-Length", strconv.Itoa(len(answer.body)))
+		}
 		c.status = int32(answer.status)
 		w.WriteHeader(answer.status)
 		w.Write(answer.body)

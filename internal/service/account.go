@@ -314,9 +314,9 @@ func (s *Service) DisableAndHangUp(ctx context.Context, actor tenant.Actor, id s
 			if err != nil {
 				return err
 			}
-			var calls []string
+			var calls []tenant.Call
 			for _, l := range leases {
-				calls = append(calls, l.CallID)
+				calls = append(calls, tenant.Call{ID: l.CallID, Switch: l.Switch})
 				after = l.CallID
 			}
 			if err := tx.Apply(tenant.HangUp(actor, *row, calls)); err != nil {

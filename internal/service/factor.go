@@ -93,7 +93,7 @@ func (s *Service) RemoveFactor(ctx context.Context, actor tenant.Actor, code str
 		if err := counted.forget(tx); err != nil {
 			return tenant.Change{}, err
 		}
-		return tenant.RemoveFactor(actor, "organization_user.second_factor_off", *user, *before), nil
+		return tenant.RemoveFactor(actor, tenant.FactorOff, *user, *before), nil
 	})
 	if err == nil && wrong {
 		return cmp.Or(counted.failed(ctx, found), error(tenant.RefuseField(tenant.Unauthenticated, "code", "The code is wrong, or was used before.")))
@@ -153,6 +153,6 @@ func (s *Service) ResetFactorOf(ctx context.Context, actor tenant.Actor, account
 		if err != nil || before == nil {
 			return err
 		}
-		return tx.Apply(tenant.RemoveFactor(actor, "organization_user.second_factor_reset", *user, *before))
+		return tx.Apply(tenant.RemoveFactor(actor, tenant.FactorReset, *user, *before))
 	})
 }

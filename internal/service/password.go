@@ -85,7 +85,7 @@ func (s *Service) ResetPassword(ctx context.Context, token, password, requestID 
 		if err != nil {
 			return err
 		}
-		if err := s.setPassword(tx, user.Actor(nil, requestID), "organization_user.password_reset", user, hash); err != nil {
+		if err := s.setPassword(tx, user.Actor(nil, requestID), tenant.PasswordWasReset, user, hash); err != nil {
 			return err
 		}
 		return counted.forget(tx)
@@ -141,7 +141,7 @@ func (s *Service) ChangePassword(ctx context.Context, in *auth.SignedIn, old, pa
 		if user.PasswordHash != before || session == nil || !session.Open(tx.Now()) {
 			return tenant.RefuseParameter(tenant.Unauthenticated, "Cookie", "The session was ended. Sign in again.")
 		}
-		if err := s.setPassword(tx, in.Actor, "organization_user.password_changed", user, hash); err != nil {
+		if err := s.setPassword(tx, in.Actor, tenant.PasswordChanged, user, hash); err != nil {
 			return err
 		}
 		if err := counted.forget(tx); err != nil {

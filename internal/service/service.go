@@ -32,6 +32,9 @@ type Options struct {
 	PortalURL string
 	// Product is the name that mails and authenticators show; "" means Tenantry.
 	Product string
+	// KeepMessages is how long a message is remembered after it was to be sent; 0 means
+	// 72 hours.
+	KeepMessages time.Duration
 	// DirectoryBytes bounds the memory of the list indexes; 0 means 1 GiB.
 	DirectoryBytes int64
 }
@@ -66,6 +69,9 @@ func New(db *store.DB, sealer *auth.Sealer, passwords *auth.Passwords, o Options
 	}
 	if o.Product == "" {
 		o.Product = "Tenantry"
+	}
+	if o.KeepMessages == 0 {
+		o.KeepMessages = 72 * time.Hour
 	}
 	if o.DirectoryBytes == 0 {
 		o.DirectoryBytes = 1 << 30

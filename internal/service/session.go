@@ -207,7 +207,7 @@ func (s *Service) owesCode(tx *store.Tx, user *tenant.User, code string) (bool, 
 		if err != nil || !taken {
 			return true, err
 		}
-		return false, tx.Apply(tenant.Note(user.Actor(nil, ""), "organization_user.recovery_code_used", *user))
+		return false, tx.Apply(tenant.Note(user.Actor(nil, ""), tenant.RecoveryCodeUsed, *user))
 	}
 	step, ok, err := s.sealer.FactorStep(factor, code, tx.Now())
 	if err != nil || !ok {
@@ -350,7 +350,7 @@ func (s *Service) EndSession(ctx context.Context, actor tenant.Actor, id string)
 				if err := tx.EndSession(session.Digest, store.EndedBySignOut); err != nil {
 					return err
 				}
-				return tx.Apply(tenant.Note(actor, "organization_user.session_ended", *user, tenant.FieldChange{Field: "session_id", From: id}))
+				return tx.Apply(tenant.Note(actor, tenant.SessionEnded, *user, tenant.FieldChange{Field: "session_id", From: id}))
 			}
 		}
 		return tenant.Missed("session_id")
@@ -363,7 +363,7 @@ func (s *Service) EndSessions(ctx context.Context, actor tenant.Actor) error {
 		if err := tx.EndSessionsOf(user.AccountID, user.ID, store.EndedBySignOut); err != nil {
 			return err
 		}
-		return tx.Apply(tenant.Note(actor, "organization_user.signed_out_everywhere", *user))
+		return tx.Apply(tenant.Note(actor, tenant.SignedOutEverywhere, *user))
 	})
 }
 
@@ -494,7 +494,7 @@ func (t *tries) failed(ctx context.Context, user *tenant.User) error {
 			if i > 0 || user == nil {
 				continue
 			}
-			if err := tx.Apply(tenant.Note(tenant.Actor{AccountID: user.AccountID}, "organization_user.locked", *user,
+			if err := tx.Apply(tenant.Note(tenant.Actor{AccountID: user.AccountID}, tenant.Locked, *user,
 				tenant.FieldChange{Field: "locked_until", To: one.LockedUntil.Format(time.RFC3339)})); err != nil {
 				return err
 			}

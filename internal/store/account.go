@@ -27,6 +27,26 @@ func (tx *Tx) Account(id string) (*tenant.Account, error) {
 	return one(tx, scanAccount, "SELECT "+accountColumns+" FROM account a WHERE a.id = $1", id)
 }
 
+// Admit says whether an account may use services at all: nil, or what
+// tenant.Account.Admit refuses; an account that there is not is refused like one that
+// is cancelled.
+func (tx *Tx) Admit(id string) error {
+	own, err := tx.Account(id)
+	if err != nil {
+		return err
+	}
+	if own == nil {
+		return tenant.RefuseParameter(tenant.Unauthenticated, "Authorization", "")
+	}
+	var managing *tenant.Account
+	if own.ManagerID != "" {
+		if managing, err = tx.Account(own.ManagerID); err != nil {
+			return err
+		}
+	}
+	return own.Admit(managing)
+}
+
 // ManagedAccount is the account with that id if the manager has it. Somebody
 // else's is refused with kind NotFound like one that does not exist.
 func (tx *Tx) ManagedAccount(managerID, id string) (*tenant.Account, error) {

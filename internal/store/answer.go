@@ -47,9 +47,10 @@ func (tx *Tx) KeptAnswer(request string) (*Answer, error) {
 // keepOver is how long what people left behind stays, to tell them that it is over.
 const keepOver = 24 * time.Hour
 
-// Prune forgets at most limit answers and leases whose time is over, as many sessions,
-// invitations and the like a day later, the events from before keep, and processes not
-// seen since then, and returns how many rows went.
+// Prune forgets at most limit answers, leases and messages whose time is over, as many
+// sessions, invitations and the like a day later, the events from before keep, deliveries
+// a little older than that, and processes not seen since keep, and returns how many rows
+// went.
 func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	var total int64
 	for _, query := range []string{
@@ -57,6 +58,7 @@ func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 		// The time stands there twice: what was found out of date may be taken anew
 		// before it is deleted, and then only the row itself tells.
 		"DELETE FROM lease WHERE (account_id, call_id) IN (SELECT account_id, call_id FROM lease WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) AND expires_at <= $1",
+		"DELETE FROM message WHERE id IN (SELECT id FROM message WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
 	} {
 		n, err := tx.execCount(query, micros(tx.now), limit)
 		if err != nil {
@@ -82,6 +84,10 @@ func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	if err != nil {
 		return total, err
 	}
+	deliveries, err := tx.execCount("DELETE FROM webhook_event WHERE id IN (SELECT id FROM webhook_event ORDER BY id LIMIT $2) AND created_at < $1", micros(keep.Add(-keepDeliveries)), limit)
+	if err != nil {
+		return total, err
+	}
 	nodes, err := tx.execCount("DELETE FROM node WHERE seen_at < $1", micros(keep))
-	return total + n + nodes, err
+	return total + n + deliveries + nodes, err
 }

@@ -52,6 +52,9 @@ func (tx *Tx) Apply(change tenant.Change) error {
 			return fmt.Errorf("write the connection: %w", err)
 		}
 	}
+	if len(change.HangUp) > 0 {
+		tx.changed(change.AccountID) // no row is; but who sends events is to wake
+	}
 	if change.EndSessions {
 		ends := []string{"account_id = $3"}
 		// People of a managed account act for nobody else: there is one level only.

@@ -101,10 +101,22 @@ var reads = map[string]func(tx *store.Tx){
 	"LeasesOfCall":        func(tx *store.Tx) { tx.LeasesOfCall("call") },
 	"LeasesOfSwitch":      func(tx *store.Tx) { tx.LeasesOfSwitch("s", "", "", 10) },
 
+	"Admit":         func(tx *store.Tx) { tx.Admit("a") },
+	"Message":       func(tx *store.Tx) { tx.Message("a", "m1") },
+	"AnyMessageDue": func(tx *store.Tx) { tx.AnyMessageDue() },
+
+	"Delivery":      func(tx *store.Tx) { tx.Delivery("e") },
+	"Deliveries":    func(tx *store.Tx) { tx.Deliveries("", "", 10); tx.Deliveries("waiting", "e", 10) },
+	"WebhookSince":  func(tx *store.Tx) { tx.WebhookSince() },
+	"WebhookState":  func(tx *store.Tx) { tx.WebhookState("") },
+	"WebhookOldest": func(tx *store.Tx) { tx.WebhookOldest("") },
+
 	// Those that write are called by everyChange.
 	"Apply": nil, "Agree": nil, "KeepAnswer": nil, "TakeAnswer": nil, "Prune": nil, "StartSession": nil, "EndSession": nil,
 	"EndSessionsOf": nil, "SessionUsed": nil, "KeyUsed": nil, "PutTries": nil, "TakeStep": nil, "TakeRecoveryCode": nil,
 	"QueueMail": nil, "ClaimMail": nil, "DelayMail": nil, "ForgetMail": nil,
+	"AddMessage": nil, "TakeDueMessages": nil, "SettleMessage": nil,
+	"BeginWebhook": nil, "TakeTurn": nil, "TakeEvents": nil, "ClaimEvents": nil, "NoteDelivery": nil, "QueueNext": nil, "Retry": nil,
 	"AcquireLease": nil, "ExtendLease": nil, "ShortenLease": nil, "ReleaseLease": nil, "ReleaseCall": nil,
 }
 
@@ -174,6 +186,12 @@ func everyChange(tx *store.Tx) error {
 		return err
 	}
 	if err := everyLease(tx); err != nil {
+		return err
+	}
+	if err := everyMessage(tx); err != nil {
+		return err
+	}
+	if err := everyDelivery(tx); err != nil {
 		return err
 	}
 	if err := tx.StartSession(store.Session{Digest: "s", AccountID: rootID, UserID: rootID}); err != nil {
@@ -294,6 +312,34 @@ func everyConnection(tx *store.Tx, root tenant.Account) error {
 	return nil
 }
 
+// everyMessage leaves a message "waiting" that is due in an hour.
+func everyMessage(tx *store.Tx) error {
+	now, later := tx.Now(), tx.Now().Add(time.Hour)
+	for _, id := range []string{"waiting", "sent"} {
+		m := tenant.Message{
+			ID: id, AccountID: rootID, Status: tenant.MessageQueued, DueAt: now, ReceivedAt: now, ValidUntil: later, ExpiresAt: later,
+			MessageContent: tenant.MessageContent{To: "+18445550001", Text: "Hello", Type: "SMS", Parts: 1},
+		}
+		if err := tx.AddMessage(&m); err != nil {
+			return err
+		}
+	}
+	taken, err := tx.TakeDueMessages(later, 10)
+	if err != nil {
+		return err
+	}
+	for i := range taken {
+		m := &taken[i]
+		if m.ID == "sent" {
+			m.Status, m.DueAt, m.SentAt = tenant.MessageSent, time.Time{}, now
+		}
+		if _, err := tx.SettleMessage(m, later); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // everyLease leaves a lease of call "call".
 func everyLease(tx *store.Tx) error {
 	later := tx.Now().Add(time.Hour)
@@ -321,9 +367,43 @@ func everyLease(tx *store.Tx) error {
 	return err
 }
 
+// everyDelivery has one event delivered, and others wait, skipped or in the outbox.
+func everyDelivery(tx *store.Tx) error {
+	since, err := tx.BeginWebhook()
+	if err != nil {
+		return err
+	}
+	since = "" // what everyChange did before is wanted, too
+	if _, err := tx.TakeTurn("node", tx.Now().Add(time.Minute), true); err != nil {
+		return err
+	}
+	for _, prefixes := range [][]string{{"account.created", "group"}, nil} {
+		if _, err := tx.TakeEvents(since, prefixes, 3); err != nil {
+			return err
+		}
+	}
+	due, err := tx.ClaimEvents(since, 2, tx.Now().Add(time.Minute))
+	if err != nil {
+		return err
+	}
+	for i, status := range []string{store.DeliveryDelivered, store.DeliveryWaiting}[:len(due)] {
+		attempts := []store.Attempt{{StartedAt: tx.Now(), FinishedAt: tx.Now(), URL: "http://127.0.0.1", Status: 500, Error: "e"}}
+		if err := tx.NoteDelivery(&due[i], attempts, status); err != nil {
+			return err
+		}
+		if err := tx.QueueNext(due[i].AccountID, status, tx.Now(), 1); err != nil {
+			return err
+		}
+	}
+	_, err = tx.Retry(due[0].ID)
+	return err
+}
+
 // mayScan are the statements that may read a whole table, and why.
 var mayScan = map[string]string{
-	"DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT": "reads as many as it may delete, in the order of the key",
+	"DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT":               "reads as many as it may delete, in the order of the key",
+	"DELETE FROM webhook_event WHERE id IN (SELECT id FROM webhook_event ORDER BY id LIMIT": "the same",
+	"SELECT due_at FROM webhook_queue ORDER BY due_at, account_id LIMIT 1":                  "the first of the index",
 }
 
 // readsOwner are the statements that may read all of one owner, and why.
@@ -340,13 +420,16 @@ var readsOwner = map[string]string{
 	"WHERE account_id = $3 AND ended = '' RETURNING digest":                        "ends them all",
 	"FROM single_sign_on WHERE account_id = $1":                                    "there is one",
 	"FROM invitation WHERE account_id = $1 ORDER BY email_key":                     "at most a few",
+	"FROM webhook_event f WHERE f.account_id = due.account_id":                     "the first of the index; and one row an account",
+	"DELETE FROM webhook_queue WHERE account_id = $1":                              "one row an account, and whether there is any",
+	"UPDATE webhook_queue SET due_at = $2":                                         "one row an account",
 }
 
 // growing are the tables that have no bound, and the names that queries give them.
 var growing = []string{
 	"account", "a", "organization_user", "u", "organization_group", "g", "membership", "m", "api_key", "audit_entry", "answer", "session", "outbox",
-	"connection", "c", "identity", "i", "lease",
 	"sign_in_try", "password_reset", "invitation", "second_factor", "recovery_code", "mail", "single_sign_on", "external_identity",
+	"connection", "c", "identity", "i", "lease", "message", "webhook_event", "w", "f", "webhook_queue", "q", "o", "p",
 }
 
 // manyRows fill PostgreSQL with 20,000 accounts, as many users, and what belongs to
@@ -387,6 +470,13 @@ var manyRows = []string{
 	`INSERT INTO lease (account_id, call_id, id, manager_id, connection_id, direction, units, switch_name, acquired_at, expires_at)
 		SELECT CASE WHEN n <= 1000 THEN 'a' ELSE 'a' || n END, 'call' || n, 'l' || n, CASE WHEN n <= 1000 THEN 'm' ELSE 'm' || n % 500 + 1 END, 'c1', 'outbound', 1,
 			's' || n % 5, n, CASE WHEN n <= 15000 THEN 1::BIGINT << 60 ELSE n END FROM generate_series(1, 20000) n`,
+	`INSERT INTO message (id, account_id, user_id, credential_id, request_id, content, status, failure, reason, attempts, due_at, received_at, valid_until, sent_at, completed_at, expires_at)
+		SELECT 'm' || n, 'a', 'a', 'k', 'r', '{}', CASE WHEN n <= 5000 THEN 'queued' ELSE 'sent' END, '', '', 1, CASE WHEN n <= 5000 THEN n ELSE 0 END, n, n, n, n, n FROM generate_series(1, 20000) n`,
+	`INSERT INTO webhook_event (id, account_id, number, event_type, status, created_at)
+		SELECT 'w' || id, account_id, number, event, CASE number % 3 WHEN 0 THEN 'waiting' WHEN 1 THEN 'delivered' ELSE 'failed' END, created_at FROM audit_entry WHERE event = 'e'`,
+	`INSERT INTO webhook_event (id, account_id, number, event_type, status, created_at)
+		SELECT 'x' || n, 'a' || n, 0, 'e', 'waiting', n FROM generate_series(2, 10000) n`,
+	`INSERT INTO webhook_queue (account_id, due_at) SELECT DISTINCT account_id, CAST(LENGTH(account_id) AS BIGINT) FROM webhook_event WHERE status = 'waiting' ON CONFLICT DO NOTHING`,
 }
 
 // openFull opens a database for statements to be looked at: with PostgreSQL it has
@@ -530,9 +620,30 @@ func countRows(t *testing.T, db *store.DB) {
 			return tx.Apply(removed)
 		},
 		"Prune": func(tx *store.Tx) error {
-			n, err := tx.Prune(tx.Now(), 100)
+			n, err := tx.Prune(tx.Now(), 80) // of each table
 			if n < 300 {
 				t.Errorf("Prune: %d rows", n)
+			}
+			return err
+		},
+		"TakeDueMessages": func(tx *store.Tx) error {
+			taken, err := tx.TakeDueMessages(tx.Now(), 100)
+			if err == nil && len(taken) != 100 {
+				err = fmt.Errorf("%d messages were due", len(taken))
+			}
+			return err
+		},
+		"TakeEvents": func(tx *store.Tx) error {
+			n, err := tx.TakeEvents("", []string{"account"}, 100)
+			if n != 100 {
+				t.Errorf("TakeEvents: %d rows", n)
+			}
+			return err
+		},
+		"ClaimEvents": func(tx *store.Tx) error {
+			due, err := tx.ClaimEvents("", 8, tx.Now())
+			if len(due) == 0 {
+				t.Error("ClaimEvents: none")
 			}
 			return err
 		},

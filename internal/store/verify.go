@@ -9,8 +9,12 @@ import (
 	"github.com/tenantry/tenantry/internal/tenant"
 )
 
-// KeepEvents is how long an event stays in the outbox.
+// KeepEvents is how long an event stays in the outbox, and is tried to be delivered.
 const KeepEvents = 7 * 24 * time.Hour
+
+// keepDeliveries is how much longer a delivery is kept, so that it can be seen what
+// became of it.
+const keepDeliveries = 24 * time.Hour
 
 // mostFindings is how many violations of one rule Verify names.
 const mostFindings = 100
@@ -29,10 +33,11 @@ const mostFindings = 100
 //   - nobody who may not use services has a session, or acts in one;
 //   - no way in is without its owner: a password reset, a second factor with its
 //     recovery codes, an invitation, single sign-on, an identity elsewhere;
-//   - no connection, identity or lease is without its owner, a connection that is
-//     on may be, and a cancelled account has none;
+//   - no connection, identity, lease or message is without its owner, a connection
+//     that is on may be, a cancelled account has none, and no message is left lying;
 //   - each account and user has the entry of its creation, and each entry younger
-//     than KeepEvents its event.
+//     than KeepEvents its event, in the outbox or on its way to the webhook;
+//   - no event that waits for the webhook is forgotten.
 //
 // Of each rule at most 100 violations are named. Verify reads one snapshot, so
 // that it may run while the server writes, and changes nothing. It takes time in
@@ -135,6 +140,10 @@ var soundness = []string{
 		FROM identity i LEFT JOIN connection c ON c.id = i.connection_id WHERE c.id IS NULL OR c.account_id <> i.account_id`,
 	`SELECT 'the lease of call ' || l.call_id || ' has no account'
 		FROM lease l LEFT JOIN account a ON a.id = l.account_id WHERE a.id IS NULL`,
+	`SELECT 'message ' || m.id || ' has no account'
+		FROM message m LEFT JOIN account a ON a.id = m.account_id WHERE a.id IS NULL`,
+	`SELECT 'message ' || id || ' is ' || status || CASE due_at WHEN 0 THEN ' and nobody does anything about it' ELSE ' and still to be looked after' END
+		FROM message WHERE due_at > 0 AND status NOT IN ('queued', 'sent') OR status = 'queued' AND due_at = 0`,
 	`SELECT 'audit log of ' || account_id || ' has ' || COUNT(*) || ' entries, numbered ' || MIN(number) || ' to ' || MAX(number)
 		FROM audit_entry GROUP BY account_id HAVING COUNT(*) <> MAX(number) OR MIN(number) <> 1`,
 	`SELECT 'audit entry ' || e.id || ' has no account' FROM audit_entry e LEFT JOIN account a ON a.id = e.account_id WHERE a.id IS NULL`,
@@ -149,10 +158,16 @@ var soundness = []string{
 		WHERE u.id <> u.account_id AND (e.resource_id IS NULL OR e.account_id <> u.account_id)`,
 	`SELECT 'event ' || o.id || ' has no audit entry'
 		FROM outbox o LEFT JOIN audit_entry e ON e.id = o.id AND e.account_id = o.account_id AND e.number = o.number WHERE e.id IS NULL`,
+	`SELECT 'event ' || w.id || ' has no audit entry'
+		FROM webhook_event w LEFT JOIN audit_entry e ON e.id = w.id AND e.account_id = w.account_id AND e.number = w.number WHERE e.id IS NULL`,
+	`SELECT 'event ' || w.id || ' is in the outbox and on its way' FROM outbox o JOIN webhook_event w ON w.id = o.id`,
+	`SELECT 'event ' || w.id || ' waits and is forgotten'
+		FROM webhook_event w LEFT JOIN webhook_queue q ON q.account_id = w.account_id WHERE w.status = 'waiting' AND q.account_id IS NULL`,
 }
 
 const unsent = `SELECT 'audit entry ' || e.id || ' has no event'
-	FROM audit_entry e LEFT JOIN outbox o ON o.id = e.id WHERE e.created_at >= $1 AND o.id IS NULL`
+	FROM audit_entry e LEFT JOIN outbox o ON o.id = e.id LEFT JOIN webhook_event w ON w.id = e.id
+	WHERE e.created_at >= $1 AND o.id IS NULL AND w.id IS NULL`
 
 // verifyKeys checks the form in which addresses are compared: lower-casing is
 // not the same in SQL.

@@ -180,9 +180,9 @@ func Disable(actor Actor, account Account, connections []Connection, now time.Ti
 
 // HangUp asks the switches to end calls of an account that run. Whether they do is
 // theirs; no call is a Change that is empty.
-func HangUp(actor Actor, account Account, callIDs []string) Change {
+func HangUp(actor Actor, account Account, calls []Call) Change {
 	change := changeOf(actor, "calls.terminate", account.ID, "managed_account", account.ID)
-	change.HangUp = callIDs
+	change.HangUp = calls
 	return change
 }
 

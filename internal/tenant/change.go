@@ -2,6 +2,26 @@ package tenant
 
 import "strings"
 
+// Events are all that a Change may be.
+var Events = []string{
+	"account.blocked", "account.cancelled", "account.created", "account.credit_updated", "account.unblocked",
+	"api_key.created", "api_key.revoked", "api_key.rotated",
+	"calls.terminate",
+	"connection.created", "connection.removed", "connection.updated",
+	"group.created",
+	"invitation.created", "invitation.revoked", "invitation.sent",
+	"managed_account.channel_limit_updated", "managed_account.created", "managed_account.disabled", "managed_account.enabled",
+	"managed_account.signed_in_as", "managed_account.updated",
+	"manager.approved", "manager.revoked",
+	"organization_user.blocked", "organization_user.created", "organization_user.group_joined", "organization_user.group_left",
+	"organization_user.linked", "organization_user.locked", "organization_user.password_changed", "organization_user.password_reset",
+	"organization_user.password_reset_requested", "organization_user.recovery_code_used", "organization_user.removed",
+	"organization_user.second_factor_begun", "organization_user.second_factor_off", "organization_user.second_factor_on",
+	"organization_user.second_factor_reset", "organization_user.session_ended", "organization_user.signed_in",
+	"organization_user.signed_out_everywhere", "organization_user.unblocked", "organization_user.unlinked", "organization_user.updated",
+	"single_sign_on.removed", "single_sign_on.updated",
+}
+
 // Diff is one row before and after: no Before is a new row, no After one that
 // goes.
 type Diff[T any] struct{ Before, After *T }
@@ -27,8 +47,8 @@ type Change struct {
 	Connections []Diff[Connection]
 	// LeftOff are connections that were to be switched on, and could not be.
 	LeftOff []LeftOff
-	// HangUp are the calls that switches are asked to end, by their ids.
-	HangUp []string
+	// HangUp are the calls that switches are asked to end.
+	HangUp []Call
 	// Invitations, Resets, Factors, SignOns and Identities are how people get in.
 	Invitations []Diff[Invitation]
 	Resets      []Diff[PasswordReset]
@@ -42,6 +62,9 @@ type Change struct {
 	// to tell even when it is empty.
 	Notes []FieldChange
 }
+
+// Call is a call on a switch; Switch is "" when the switch has not said its name.
+type Call struct{ ID, Switch string }
 
 // Empty reports whether there is nothing to write.
 func (c *Change) Empty() bool {
@@ -88,8 +111,11 @@ func (c *Change) Fields() []FieldChange {
 	for _, l := range c.LeftOff {
 		changes = append(changes, FieldChange{"connections." + l.Connection.Name + ".left_off", nil, strings.Join(l.Problems, "; ")})
 	}
-	for _, id := range c.HangUp {
-		changes = append(changes, FieldChange{"call_id", nil, id})
+	for _, call := range c.HangUp {
+		changes = append(changes, FieldChange{"call_id", nil, call.ID})
+		if call.Switch != "" {
+			changes = append(changes, FieldChange{"switch", nil, call.Switch})
+		}
 	}
 	for _, d := range c.Keys {
 		changes = append(changes, compare(d.Before, d.After, (*Key).fields)...)

@@ -25,6 +25,10 @@ const (
 	BadEmail
 	// BadNumber means a phone number that is not in E.164 form.
 	BadNumber
+	// NoNumber means one that has that form, and that nobody can have.
+	NoNumber
+	// BadURL means a URL that is none, or of a kind that is not taken.
+	BadURL
 	// BadEncoding means text that is not UTF-8, or that has a NUL in it.
 	BadEncoding
 	// BadJSON means a body that is not one JSON object.
@@ -49,6 +53,8 @@ const (
 	NoMethod
 	// Conflict means the state of the thing forbids this now.
 	Conflict
+	// Rejected means that the carrier would not take a message.
+	Rejected
 	// TooLarge means a body over the limit.
 	TooLarge
 	// MediaType means a body, or an answer asked for, in an unknown format.
@@ -58,6 +64,10 @@ const (
 	// Unavailable means that nothing was done and the same request may be tried
 	// again.
 	Unavailable
+	// BadGateway means that a service behind the gateway gave no answer that is one.
+	BadGateway
+	// GatewayTimeout means that it took too long.
+	GatewayTimeout
 )
 
 // Error is a refusal. Pointer or Parameter names what was wrong.
@@ -105,11 +115,14 @@ var kindDetail = map[Kind]string{
 	TooMany:         "You have exceeded the maximum number of allowed requests.",
 	Inactive:        "The account is inactive: it was disabled by its manager.",
 	Blocked:         "The account is blocked. Contact the operator.",
+	Rejected:        "The carrier did not take the message.",
 	Unavailable:     "The service is unavailable for a moment. Try again.",
+	BadGateway:      "The service behind this path gave no answer.",
+	GatewayTimeout:  "The service behind this path took too long to answer.",
 }
 
 // IsKind reports whether err is, or wraps, a refusal of that kind.
 func IsKind(err error, kind Kind) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Kind == kind
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Kind == kind
 }

@@ -44,15 +44,23 @@ func (s *Source) Bytes(n int) []byte {
 // rows made together lie together in an index. The sub-millisecond part of the
 // time stands in the field that RFC 9562 leaves for it.
 func (s *Source) NewID() string {
-	now := s.Now()
-	var b [16]byte
+	b := timeOf(s.Now())
 	copy(b[8:], s.Bytes(8))
-	binary.BigEndian.PutUint64(b[:8], uint64(now.UnixMilli())<<16)
-	fraction := uint16(now.Nanosecond() % 1e6 / 1e3 * 4) // microseconds in 12 bits
-	binary.BigEndian.PutUint16(b[6:], 0x7000|fraction&0x0fff)
 	b[8] = b[8]&0x3f | 0x80
 	return FormatUUID(b)
 }
+
+// timeOf is an id of which nothing but the time is there.
+func timeOf(at time.Time) (b [16]byte) {
+	binary.BigEndian.PutUint64(b[:8], uint64(at.UnixMilli())<<16)
+	fraction := uint16(at.Nanosecond() % 1e6 / 1e3 * 4) // microseconds in 12 bits
+	binary.BigEndian.PutUint16(b[6:], 0x7000|fraction&0x0fff)
+	return b
+}
+
+// FirstID sorts before every id of NewID that is made at that time or later, and
+// after those made before.
+func FirstID(at time.Time) string { return FormatUUID(timeOf(at)) }
 
 // FormatUUID writes the usual 8-4-4-4-12 form in lower case.
 func FormatUUID(b [16]byte) string {

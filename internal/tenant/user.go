@@ -125,6 +125,18 @@ func SetPassword(actor Actor, event string, user User, hash string) Change {
 	return change
 }
 
+// Events of users that more than one rule, or none, tells.
+const (
+	Locked              = "organization_user.locked"
+	PasswordChanged     = "organization_user.password_changed"
+	PasswordWasReset    = "organization_user.password_reset"
+	RecoveryCodeUsed    = "organization_user.recovery_code_used"
+	FactorOff           = "organization_user.second_factor_off"
+	FactorReset         = "organization_user.second_factor_reset"
+	SessionEnded        = "organization_user.session_ended"
+	SignedOutEverywhere = "organization_user.signed_out_everywhere"
+)
+
 // Note is a Change of a user that no row of the tenant's shows: for the audit log.
 func Note(actor Actor, event string, user User, notes ...FieldChange) Change {
 	change := changeOf(actor, event, user.AccountID, "organization_user", user.ID)

@@ -129,12 +129,12 @@ export async function startServer(t, ...flags) {
  * - 'half': the same, after half of the answer's body;
  * - 'lost': the connection is cut and the server never hears of the request;
  * - a number: the server's answer is awaited and that status goes out instead.
- * tries holds the retry count of each POST, codes what the server answered.
+ * tries holds the retry count of each POST, codes and bodies what the server answered.
  */
 export async function startProxy(t, fault) {
   const target = new URL(baseURL);
   const agent = new http.Agent({ keepAlive: true });
-  const seen = { tries: [], codes: [] };
+  const seen = { tries: [], codes: [], bodies: [] };
   let posts = 0;
   const server = http.createServer(async (request, response) => {
     const chunks = [];
@@ -151,7 +151,10 @@ export async function startProxy(t, fault) {
         const parts = [];
         for await (const part of answer) parts.push(part);
         const body = Buffer.concat(parts);
-        if (isPost) seen.codes.push(answer.statusCode);
+        if (isPost) {
+          seen.codes.push(answer.statusCode);
+          seen.bodies.push(JSON.parse(body));
+        }
         if (wanted === undefined) {
           response.writeHead(answer.statusCode, answer.headers);
           response.end(body);

@@ -187,6 +187,29 @@ CREATE TABLE membership (
 );
 CREATE INDEX membership_group ON membership (group_id, user_number);
 
+CREATE TABLE message (
+    id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    credential_id TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    content TEXT NOT NULL,
+    status TEXT NOT NULL,
+    failure TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    attempts BIGINT NOT NULL,
+    due_at BIGINT NOT NULL,
+    received_at BIGINT NOT NULL,
+    valid_until BIGINT NOT NULL,
+    sent_at BIGINT NOT NULL,
+    completed_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    CHECK (status IN ('queued', 'sent', 'delivered', 'sending_failed', 'delivery_failed', 'delivery_unconfirmed', 'expired')),
+    PRIMARY KEY (id)
+);
+CREATE INDEX message_due ON message (due_at) WHERE due_at > 0;
+CREATE INDEX message_expiry ON message (expires_at);
+
 CREATE TABLE node (
     id TEXT NOT NULL,
     batch BIGINT NOT NULL,
@@ -301,4 +324,36 @@ CREATE TABLE single_sign_on (
     required BOOLEAN NOT NULL,
     updated_at BIGINT NOT NULL,
     PRIMARY KEY (account_id)
+);
+
+CREATE TABLE webhook_event (
+    id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    event_type TEXT NOT NULL,
+    status TEXT NOT NULL,
+    attempts BIGINT NOT NULL DEFAULT 0,
+    log TEXT NOT NULL DEFAULT '',
+    created_at BIGINT NOT NULL,
+    finished_at BIGINT NOT NULL DEFAULT 0,
+    CHECK (status IN ('waiting', 'delivered', 'failed', 'skipped')),
+    PRIMARY KEY (id)
+);
+CREATE INDEX webhook_event_status ON webhook_event (status, id);
+CREATE INDEX webhook_event_type ON webhook_event (event_type, status, id);
+CREATE UNIQUE INDEX webhook_event_waiting ON webhook_event (account_id, number) WHERE status = 'waiting';
+
+CREATE TABLE webhook_queue (
+    account_id TEXT NOT NULL,
+    due_at BIGINT NOT NULL,
+    tries BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (account_id)
+);
+CREATE INDEX webhook_queue_due ON webhook_queue (due_at, account_id);
+
+CREATE TABLE webhook_turn (
+    name TEXT NOT NULL,
+    node TEXT NOT NULL,
+    ends_at BIGINT NOT NULL,
+    PRIMARY KEY (name)
 );
