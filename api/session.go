@@ -6,6 +6,9 @@ type CreateSession struct {
 	Password string `json:"password"`
 	// OrganizationID chooses among organizations that know the same address.
 	OrganizationID *string `json:"organization_id,omitempty"`
+	// Code is of the user's second factor, or a recovery code; without one, none is
+	// needed.
+	Code *string `json:"code,omitempty"`
 }
 
 // Session is a person who is signed in.

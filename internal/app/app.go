@@ -28,6 +28,7 @@ import (
 	"github.com/tenantry/tenantry/internal/carrier"
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/httpapi"
+	"github.com/tenantry/tenantry/internal/mail"
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -40,7 +41,11 @@ type App struct {
 	DB      *store.DB
 	Sealer  *auth.Sealer
 	Service *service.Service
-	Handler http.Handler
+	// Authenticator tells who holds a key or a session.
+	Authenticator *auth.Authenticator
+	Handler       http.Handler
+	// Mails are those that nobody sends, when Parts said so; else nil.
+	Mails *mail.Memory
 	// OperatorToken is the secret of the operator API, AdmissionToken that of switches.
 	OperatorToken, AdmissionToken string
 
@@ -49,6 +54,7 @@ type App struct {
 	switches         http.Handler
 	switchesListener net.Listener
 
+	sender   mail.Sender // nil when no mail is sent
 	messages *carrier.Dispatcher
 	// webhook sends events; nil when there is nowhere to send them.
 	webhook *webhook.Sender
@@ -71,6 +77,8 @@ type Parts struct {
 	Logger *slog.Logger
 	// Batch is store.Options.Batch.
 	Batch int
+	// KeepMails keeps mails in memory, to be looked at, when no server takes them.
+	KeepMails bool
 }
 
 // Open makes the data folder and its secrets where they are missing, opens the
@@ -139,9 +147,13 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 			return nil, err
 		}
 	}
+	portalURL, err := a.mail(parts.KeepMails)
+	if err != nil {
+		return nil, err
+	}
 	a.Service = service.New(a.DB, a.Sealer, auth.NewPasswords(c.PasswordMinLength), service.Options{
 		DefaultChannels: c.DefaultChannels, Currency: c.Currency, KeepAnswers: c.KeepAnswers,
-		SessionLife: c.SessionLife, DirectoryBytes: c.DirectoryMemory << 20, KeepMessages: c.MessageKeep,
+		SessionLife: c.SessionLife, PortalURL: portalURL, DirectoryBytes: c.DirectoryMemory << 20, KeepMessages: c.MessageKeep,
 	})
 	a.messages = carrier.NewDispatcher(a.DB, a.carrier(), a.log)
 	options := httpapi.Options{
@@ -164,6 +176,7 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 		return nil, err
 	}
 	authenticator := auth.NewAuthenticator(a.DB, a.Sealer, a.OperatorToken)
+	a.Authenticator = authenticator
 	if a.AdmissionToken != "" {
 		authenticator.AdmitSwitches(a.AdmissionToken)
 	}
@@ -192,6 +205,26 @@ func (a *App) token(given, name string, source *tenant.Source) (string, error) {
 		return "", fmt.Errorf("%s token: %w", name, err)
 	}
 	return base64.StdEncoding.EncodeToString(token), nil
+}
+
+// mail sets who sends mails, and returns what their links begin with, "" when none
+// are sent.
+func (a *App) mail(keep bool) (string, error) {
+	c := &a.Config
+	switch {
+	case c.SMTPURL != "":
+		sender, err := mail.NewSMTP(mail.SMTPOptions{URL: c.SMTPURL, From: c.SMTPFrom, StartTLS: c.SMTPStartTLS})
+		if err != nil {
+			return "", err
+		}
+		a.sender = sender
+	case keep:
+		a.Mails = &mail.Memory{}
+		a.sender = a.Mails
+	default:
+		return "", nil
+	}
+	return c.PortalURL, nil
 }
 
 // carrier is who gets the messages.
@@ -338,6 +371,10 @@ func (a *App) Serve(ctx context.Context, listener net.Listener) (err error) {
 	defer messages.Wait() // what is being handed over is written down
 	defer stop()
 	go a.Service.Prune(background)
+	go a.Authenticator.KeepUses(background)
+	if a.sender != nil {
+		go a.Service.KeepMail(background, a.sender, a.log)
+	}
 	if a.webhook != nil {
 		sent := make(chan struct{})
 		go func() {

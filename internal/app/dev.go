@@ -96,7 +96,14 @@ func (d *DevCommand) run(ctx context.Context, out io.Writer) error {
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:8077")
 	logger := NewLogger(c, os.Stderr)
 	slog.SetDefault(logger)
-	a, err := Open(ctx, c, Parts{Logger: logger})
+	// First of all: the links in mails lead there.
+	listener, err := d.listen(c)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	c.SMTPURL, c.SMTPFrom, c.PortalURL = "", "", baseURL(c, listener) // nobody out there is to hear of it
+	a, err := Open(ctx, c, Parts{Logger: logger, KeepMails: true})
 	if err != nil {
 		return err
 	}
@@ -104,10 +111,6 @@ func (d *DevCommand) run(ctx context.Context, out io.Writer) error {
 	made, err := a.Load(ctx, seed)
 	if err != nil {
 		return fmt.Errorf("seed: %w", err)
-	}
-	listener, err := d.listen(c)
-	if err != nil {
-		return err
 	}
 	if err := d.announce(out, a.devInfo(c, listener, made)); err != nil {
 		return err

@@ -17,12 +17,13 @@ const module = "github.com/tenantry/tenantry/"
 var imports = map[string][]string{
 	"cmd/tenantry": {"internal/app", "internal/cli", "internal/config"},
 	"internal/app": {
-		"api", "client", "internal/admission", "internal/auth", "internal/carrier", "internal/cli", "internal/config", "internal/httpapi", "internal/portal",
+		"api", "client", "internal/admission", "internal/auth", "internal/carrier", "internal/cli", "internal/config", "internal/httpapi", "internal/mail", "internal/portal",
 		"internal/service", "internal/store", "internal/tenant", "internal/webhook",
 	},
 	"internal/httpapi":   {"api", "internal/admission", "internal/auth", "internal/carrier", "internal/service", "internal/store", "internal/tenant"},
-	"internal/portal":    {"internal/admission", "internal/auth", "internal/service", "internal/store", "internal/tenant"},
-	"internal/service":   {"internal/auth", "internal/directory", "internal/store", "internal/tenant"},
+	"internal/portal":    {"internal/admission", "internal/auth", "internal/mail", "internal/service", "internal/store", "internal/tenant"},
+	"internal/service":   {"internal/auth", "internal/directory", "internal/mail", "internal/store", "internal/tenant"},
+	"internal/mail":      {},
 	"internal/admission": {"internal/store", "internal/tenant"},
 	"internal/carrier":   {"internal/store", "internal/tenant"},
 	"internal/webhook":   {"api", "internal/store", "internal/tenant"},

@@ -25,7 +25,9 @@ type Authenticator struct {
 	sealer   *Sealer
 	operator string
 	switches string
-	keys     *store.Cache[*tenant.Key]
+	keys     *store.Cache[*key]
+	sessions *store.Cache[*session]
+	uses     uses
 	accounts *store.Cache[*account]
 	users    *store.Cache[*user]
 }
@@ -46,7 +48,8 @@ type user struct {
 func NewAuthenticator(db *store.DB, sealer *Sealer, operatorToken string) *Authenticator {
 	a := &Authenticator{
 		db: db, sealer: sealer,
-		keys:     store.NewCache[*tenant.Key](db, 1<<17),
+		keys:     store.NewCache[*key](db, 1<<17),
+		sessions: store.NewCache[*session](db, 1<<16),
 		accounts: store.NewCache[*account](db, 1<<17),
 		users:    store.NewCache[*user](db, 1<<16),
 	}
@@ -121,8 +124,8 @@ func (a *Authenticator) Holder(ctx context.Context, c Credentials, r Reading) (t
 
 // owner is the account that the credentials are of, and its manager's, which is nil
 // for a root account.
-func (a *Authenticator) owner(ctx context.Context, c Credentials, r Reading) (*tenant.Key, *account, *tenant.Account, error) {
-	fail := func(err error) (*tenant.Key, *account, *tenant.Account, error) { return nil, nil, nil, err }
+func (a *Authenticator) owner(ctx context.Context, c Credentials, r Reading) (*key, *account, *tenant.Account, error) {
+	fail := func(err error) (*key, *account, *tenant.Account, error) { return nil, nil, nil, err }
 	secret, kind := c.Token, tenant.KeyV1
 	if c.Authorization != "" {
 		var ok bool
@@ -143,17 +146,16 @@ func (a *Authenticator) owner(ctx context.Context, c Credentials, r Reading) (*t
 	if key.Kind != kind || subtle.ConstantTimeCompare([]byte(key.Digest), []byte(digest)) != 1 {
 		return fail(unauthenticated())
 	}
-	own, err := a.account(ctx, key.AccountID, r)
+	if key.Name != "" { // the others never expire
+		now := a.db.Source().Now()
+		if key.Expired(now) {
+			return fail(unauthenticated())
+		}
+		a.uses.ofKey(key, now)
+	}
+	own, managing, err := a.standing(ctx, key.AccountID, r)
 	if err != nil {
 		return fail(err)
-	}
-	var managing *tenant.Account
-	if own.ManagerID != "" {
-		m, err := a.account(ctx, own.ManagerID, r)
-		if err != nil {
-			return fail(err)
-		}
-		managing = &m.Account
 	}
 	if kind == tenant.KeyV1 && c.Authorization == "" && !namesAccount(c.User, &own.Account, managing) {
 		return fail(unauthenticated())
@@ -161,8 +163,21 @@ func (a *Authenticator) owner(ctx context.Context, c Credentials, r Reading) (*t
 	return key, own, managing, nil
 }
 
+// standing is an account and its manager's, which is nil for a root account.
+func (a *Authenticator) standing(ctx context.Context, id string, r Reading) (*account, *tenant.Account, error) {
+	own, err := a.account(ctx, id, r)
+	if err != nil || own.ManagerID == "" {
+		return own, nil, err
+	}
+	managing, err := a.account(ctx, own.ManagerID, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	return own, &managing.Account, nil
+}
+
 // actor is the user of a key.
-func (a *Authenticator) actor(ctx context.Context, key *tenant.Key, own *account, r Reading) (tenant.Actor, error) {
+func (a *Authenticator) actor(ctx context.Context, key *key, own *account, r Reading) (tenant.Actor, error) {
 	actor := tenant.Actor{
 		AccountID: own.ID, ManagerID: own.ManagerID, UserID: key.UserID, CredentialID: key.ID, Manager: own.manager,
 	}
@@ -198,11 +213,17 @@ func namesAccount(name string, own, managing *tenant.Account) bool {
 // What is looked up for every request is first looked for without Load, whose
 // function would be made anew each time.
 
-func (a *Authenticator) key(ctx context.Context, digest string, r Reading) (*tenant.Key, error) {
+func (a *Authenticator) key(ctx context.Context, digest string, r Reading) (*key, error) {
 	if kept, ok := a.keys.Get(digest); ok {
 		return kept, nil
 	}
-	return load(ctx, a, a.keys, digest, r, func(tx *store.Tx) (*tenant.Key, error) { return tx.Key(digest) })
+	return load(ctx, a, a.keys, digest, r, func(tx *store.Tx) (*key, error) {
+		row, err := tx.Key(digest)
+		if err != nil || row == nil {
+			return nil, err
+		}
+		return &key{Key: *row}, nil
+	})
 }
 
 func (a *Authenticator) account(ctx context.Context, id string, r Reading) (*account, error) {

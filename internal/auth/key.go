@@ -29,6 +29,14 @@ func (s *Sealer) NewKey(kind tenant.KeyKind, secret, accountID, userID string) t
 	}
 }
 
+// NewUserKey is the row for a V2 key that its user makes and is shown once: nobody
+// can read it again.
+func (s *Sealer) NewUserKey(secret, name string, accountID, userID string) tenant.Key {
+	key := s.NewKey(tenant.KeyV2, secret, accountID, userID)
+	key.Name, key.Sealed = name, ""
+	return key
+}
+
 // Reveal is the secret of a key.
 func (s *Sealer) Reveal(key *tenant.Key) (string, error) {
 	secret, err := s.Open(key.Sealed, key.ID)

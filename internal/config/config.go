@@ -53,6 +53,10 @@ type Config struct {
 	LeaseLife         time.Duration `default:"2h" env:"TENANTRY_LEASE_LIFE" help:"How long a call holds its channels when nobody says that it lives."`
 	LeaseGrace        time.Duration `default:"1m" env:"TENANTRY_LEASE_GRACE" help:"How long a call holds its channels that the switch does not name among those that live."`
 
+	PortalURL           string        `name:"portal-url" env:"TENANTRY_PORTAL_URL" placeholder:"URL" help:"Where people find the portal; links in mails begin with it."`
+	SMTPURL             string        `name:"smtp-url" env:"TENANTRY_SMTP_URL" placeholder:"URL" help:"Server that takes mails, smtp://user:password@host:port or smtps://…; default: no mail is sent."`
+	SMTPFrom            string        `name:"smtp-from" env:"TENANTRY_SMTP_FROM" placeholder:"ADDRESS" help:"Sender of mails, such as Tenantry <tenantry@example.com>."`
+	SMTPStartTLS        string        `name:"smtp-starttls" default:"required" enum:"required,opportunistic,off" env:"TENANTRY_SMTP_STARTTLS" help:"Whether mail goes by TLS where the URL is smtp: ${enum}."`
 	Services            string        `env:"TENANTRY_SERVICES" type:"path" placeholder:"FILE" help:"YAML file with services of yours that are put behind the API."`
 	MessageGateway      string        `env:"TENANTRY_MESSAGE_GATEWAY" placeholder:"URL" help:"HTTP server that messages are handed over to; default: a sandbox that delivers nothing."`
 	MessageGatewayToken string        `env:"TENANTRY_MESSAGE_GATEWAY_TOKEN" help:"Bearer token that the message gateway is shown."`
@@ -139,6 +143,10 @@ func (c *Config) Check() error {
 		return fmt.Errorf("data must name a folder")
 	case c.OperatorToken != "" && len(c.OperatorToken) < 16:
 		return fmt.Errorf("operator-token must have at least 16 characters")
+	case c.PortalURL != "" && !bareURL(c.PortalURL):
+		return fmt.Errorf("portal-url must be https://HOST, or http://HOST, without a query or a slash at the end, not %q", c.PortalURL)
+	case c.SMTPURL != "" && (c.SMTPFrom == "" || c.PortalURL == ""):
+		return fmt.Errorf("smtp-url goes with smtp-from and portal-url: one of them is missing")
 	case c.DrainTime < 0:
 		return fmt.Errorf("drain-time must not be negative")
 	case (c.TLSCert == "") != (c.TLSKey == ""):
@@ -161,6 +169,13 @@ func (c *Config) Check() error {
 		return fmt.Errorf("directory-memory must be from 1 to %d MiB", 1<<30)
 	}
 	return nil
+}
+
+// bareURL is one that more can be put behind.
+func bareURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "" &&
+		!strings.HasSuffix(text, "/") && !strings.ContainsAny(text, "?#\r\n ")
 }
 
 // webURL does not tell what is wrong: there may be a secret in the address.

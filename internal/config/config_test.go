@@ -72,6 +72,11 @@ func TestCheck(t *testing.T) {
 		"currency":            func(c *Config) { c.Currency = "usd" },
 		"keep-answers":        func(c *Config) { c.KeepAnswers = 0 },
 		"session-life":        func(c *Config) { c.SessionLife = time.Second },
+		"portal-url":          func(c *Config) { c.PortalURL = "example.com" },
+		"portal-url ":         func(c *Config) { c.PortalURL = "https://example.com/" },
+		"portal-url  ":        func(c *Config) { c.PortalURL = "https://example.com?x" },
+		"smtp-url":            func(c *Config) { c.SMTPURL, c.PortalURL = "smtp://mx", "https://example.com" },
+		"smtp-url ":           func(c *Config) { c.SMTPURL, c.SMTPFrom = "smtp://mx", "a@example.com" },
 		"directory-memory":    func(c *Config) { c.DirectoryMemory = 0 },
 		"directory-memory ":   func(c *Config) { c.DirectoryMemory = math.MaxInt64 },
 	} {

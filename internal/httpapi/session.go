@@ -3,6 +3,7 @@ package httpapi
 import (
 	"github.com/tenantry/tenantry/api"
 	"github.com/tenantry/tenantry/internal/service"
+	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
 )
 
@@ -36,7 +37,14 @@ func (s *Server) createSession(c *call) (any, error) {
 	if body.OrganizationID != nil {
 		organization = *body.OrganizationID
 	}
-	session, err := s.service.SignIn(c.Context(), body.Email, body.Password, organization, c.requestID)
+	code := ""
+	if body.Code != nil {
+		code = *body.Code
+	}
+	session, err := s.service.SignIn(c.Context(), service.SignIn{
+		Email: body.Email, Password: body.Password, OrganizationID: organization, Code: code, Kind: store.APISession,
+		Where: service.Where{Address: s.address(c.Request), UserAgent: c.UserAgent()}, RequestID: c.requestID,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +56,7 @@ func (s *Server) createSession(c *call) (any, error) {
 func (s *Server) getSession(c *call) (any, error) { return wireSession(c.session), nil }
 
 func (s *Server) deleteSession(c *call) (any, error) {
-	return wireSession(c.session), s.service.SignOut(c.Context(), c.session)
+	return wireSession(c.session), s.service.SignOut(c.Context(), c.session.Session)
 }
 
 func wireSession(session *service.Session) api.Response[api.Session] {

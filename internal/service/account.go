@@ -211,6 +211,9 @@ func (s *Service) full(tx *store.Tx, row *tenant.Account) (*Account, error) {
 		return nil, err
 	}
 	for _, key := range keys {
+		if key.Name != "" {
+			continue // shown once, to who made it
+		}
 		secret, err := s.sealer.Reveal(&key)
 		if err != nil {
 			return nil, fmt.Errorf("account %s: %w", row.ID, err)

@@ -127,18 +127,9 @@ func (s *Service) CreateUser(ctx context.Context, actor tenant.Actor, accountID 
 		if account.Cancelled {
 			return nil, tenant.Refuse(tenant.Conflict, "The account is cancelled.")
 		}
-		groups := []tenant.Group{}
-		for i, id := range in.GroupIDs {
-			group, err := tx.Group(accountID, id, "")
-			if tenant.IsKind(err, tenant.NotFound) {
-				err = tenant.RefuseField(tenant.Invalid, fmt.Sprintf("group_ids/%d", i), "The organization has no such group.")
-			}
-			if err != nil {
-				return nil, err
-			}
-			if !slices.ContainsFunc(groups, func(g tenant.Group) bool { return g.ID == id }) {
-				groups = append(groups, *group)
-			}
+		groups, err := groupsOf(tx, accountID, in.GroupIDs)
+		if err != nil {
+			return nil, err
 		}
 		user := tenant.User{
 			ID: in.ID, AccountID: accountID, Email: in.Email, PasswordHash: hash, Status: in.Status,

@@ -27,6 +27,11 @@ type Options struct {
 	KeepKeyedAnswers time.Duration
 	// SessionLife is how long a sign-in lasts; 0 means 12 hours.
 	SessionLife time.Duration
+	// PortalURL is where people find the portal, without a slash at the end: links in
+	// mails begin with it. "" means that there is none, and no mail.
+	PortalURL string
+	// Product is the name that mails and authenticators show; "" means Tenantry.
+	Product string
 	// KeepMessages is how long a message is remembered after it was to be sent; 0 means
 	// 72 hours.
 	KeepMessages time.Duration
@@ -44,6 +49,8 @@ type Service struct {
 	accounts  *listings
 	users     *listings
 	underway  underway
+	// mailed has something in it when mail may be due.
+	mailed chan struct{}
 }
 
 // New makes a service.
@@ -60,6 +67,9 @@ func New(db *store.DB, sealer *auth.Sealer, passwords *auth.Passwords, o Options
 	if o.SessionLife == 0 {
 		o.SessionLife = 12 * time.Hour
 	}
+	if o.Product == "" {
+		o.Product = "Tenantry"
+	}
 	if o.KeepMessages == 0 {
 		o.KeepMessages = 72 * time.Hour
 	}
@@ -69,6 +79,7 @@ func New(db *store.DB, sealer *auth.Sealer, passwords *auth.Passwords, o Options
 	return &Service{
 		db: db, sealer: sealer, passwords: passwords, options: o,
 		underway: underway{db: db},
+		mailed:   make(chan struct{}, 1),
 		accounts: newListings(db, (*store.Tx).AccountDirectory, o.DirectoryBytes/2),
 		users:    newListings(db, (*store.Tx).UserDirectory, o.DirectoryBytes/2),
 	}

@@ -14,6 +14,10 @@ import (
 
 const password = "Correct!Horse7Battery"
 
+func (w *world) signIn(email, password, organizationID string) (*service.Session, error) {
+	return w.SignIn(w.ctx, service.SignIn{Email: email, Password: password, OrganizationID: organizationID})
+}
+
 func (w *world) prune(t fatal) (n int64) {
 	t.Helper()
 	if err := w.db.Update(w.ctx, "", func(tx *store.Tx) (err error) {
@@ -42,7 +46,7 @@ func TestSessionsEnd(t *testing.T) {
 			t.Helper()
 			tokens = map[string]string{}
 			for _, email := range []string{"child@example.com", "user@example.com"} {
-				s, err := w.SignIn(w.ctx, email, password, "", "")
+				s, err := w.signIn(email, password, "")
 				if err != nil {
 					t.Fatalf("%s: %v", email, err)
 				}
@@ -75,7 +79,7 @@ func TestSessionsEnd(t *testing.T) {
 
 		begin()
 		account(func() (*service.Account, error) { return w.BlockAccount(w.ctx, operator, child.ID) })
-		if _, err := w.SignIn(w.ctx, email, password, "", ""); !is(err, tenant.Blocked) {
+		if _, err := w.signIn(email, password, ""); !is(err, tenant.Blocked) {
 			t.Errorf("sign-in to a blocked account: %v", err)
 		}
 		account(func() (*service.Account, error) { return w.UnblockAccount(w.ctx, operator, child.ID) })
@@ -86,7 +90,7 @@ func TestSessionsEnd(t *testing.T) {
 		if _, err := w.BlockUser(w.ctx, operator, child.ID, user.ID); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.SignIn(w.ctx, "user@example.com", password, "", ""); !is(err, tenant.Blocked) {
+		if _, err := w.signIn("user@example.com", password, ""); !is(err, tenant.Blocked) {
 			t.Errorf("sign-in of a blocked user: %v", err)
 		}
 		if _, err := w.UnblockUser(w.ctx, operator, child.ID, user.ID); err != nil {
@@ -107,7 +111,7 @@ func TestSessionsEnd(t *testing.T) {
 		}
 		alive("child@example.com", true)
 		alive("user@example.com", false)
-		if _, err := w.SignIn(w.ctx, "user@example.com", password, "", ""); !is(err, tenant.Unauthenticated) {
+		if _, err := w.signIn("user@example.com", password, ""); !is(err, tenant.Unauthenticated) {
 			t.Errorf("sign-in of a removed user: %v", err)
 		}
 
@@ -115,16 +119,16 @@ func TestSessionsEnd(t *testing.T) {
 		if err != nil || s.User.ID != child.ID {
 			t.Fatalf("session: %v", err)
 		}
-		if err := w.SignOut(w.ctx, s); err != nil {
+		if err := w.SignOut(w.ctx, s.Session); err != nil {
 			t.Errorf("sign-out: %v", err)
 		}
 		alive(email, false)
 
-		one, err := w.SignIn(w.ctx, email, password, child.ID, "")
+		one, err := w.signIn(email, password, child.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		two, err := w.SignIn(w.ctx, "CHILD@example.com", password, "", "")
+		two, err := w.signIn("CHILD@example.com", password, "")
 		if err != nil || one.Token == two.Token {
 			t.Fatalf("second sign-in: %v", err)
 		}
@@ -133,19 +137,19 @@ func TestSessionsEnd(t *testing.T) {
 		alive(email, true)
 		w.clock.Move(2 * time.Second)
 		alive(email, false)
-		if _, err := w.SignIn(w.ctx, email, password, root.ID, ""); !is(err, tenant.Unauthenticated) {
+		if _, err := w.signIn(email, password, root.ID); !is(err, tenant.Unauthenticated) {
 			t.Errorf("sign-in to another organization: %v", err)
 		}
 
 		tokens[gone.Email] = ""
-		three, err := w.SignIn(w.ctx, gone.Email, password, "", "")
+		three, err := w.signIn(gone.Email, password, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		tokens[gone.Email] = three.Token
 		account(func() (*service.Account, error) { return w.CancelAccount(w.ctx, operator, child.ID) })
 		alive(gone.Email, false)
-		if _, err := w.SignIn(w.ctx, email, password, "", ""); !is(err, tenant.Unauthenticated) {
+		if _, err := w.signIn(email, password, ""); !is(err, tenant.Unauthenticated) {
 			t.Errorf("sign-in to a cancelled account: %v", err)
 		}
 	})
@@ -171,7 +175,7 @@ func TestSignInWork(t *testing.T) {
 		} {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, err := w.SignIn(w.ctx, try.email, try.password, "", "")
+			_, err := w.signIn(try.email, try.password, "")
 			runtime.ReadMemStats(&after)
 			if try.name == "right" {
 				if err != nil {

@@ -89,7 +89,7 @@ func newWorld(ctx context.Context, db *store.DB, clock *clock) (*world, error) {
 	}
 	return &world{
 		ctx: ctx, db: db, clock: clock, sealer: sealer,
-		Service: service.New(db, sealer, auth.NewPasswords(0), service.Options{DefaultChannels: 2}),
+		Service: service.New(db, sealer, auth.NewPasswords(0), service.Options{DefaultChannels: 2, PortalURL: "https://portal.example.com"}),
 		auth:    auth.NewAuthenticator(db, sealer, "token"),
 	}, nil
 }
@@ -179,6 +179,19 @@ func (w *world) user(t fatal, accountID string, in service.NewUser) (service.Use
 		t.Fatalf("create a user: %v", err)
 	}
 	return made, secret
+}
+
+// group makes a group that grants the permissions.
+func (w *world) group(t fatal, accountID, name string, permissions ...string) tenant.Group {
+	t.Helper()
+	var made tenant.Group
+	if _, err := w.CreateGroup(w.ctx, operator, accountID, "", name, permissions, once(), func(g *tenant.Group) ([]byte, error) {
+		made = *g
+		return nil, nil
+	}); err != nil {
+		t.Fatalf("create a group: %v", err)
+	}
+	return made
 }
 
 // once names a request that is never sent again.

@@ -223,7 +223,10 @@ func (tx *Tx) applyManager(d tenant.Diff[tenant.Manager]) error {
 	err := tx.exec(`INSERT INTO manager (account_id, approved, channel_pool) VALUES ($1, $2, $3)
 		ON CONFLICT (account_id) DO UPDATE SET approved = excluded.approved, channel_pool = excluded.channel_pool`,
 		d.After.AccountID, d.After.Approved, d.After.ChannelPool)
-	return err
+	if err != nil || d.After.Approved {
+		return err
+	}
+	return tx.endSessions(ofPersons, EndedByStatus, d.After.AccountID)
 }
 
 // byNumber reads the rows with those numbers and puts them into that order. Owner

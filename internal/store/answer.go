@@ -44,20 +44,36 @@ func (tx *Tx) KeptAnswer(request string) (*Answer, error) {
 	}, "SELECT id, request, body, sealed FROM answer WHERE request = $1 AND expires_at > $2 ORDER BY id LIMIT 1", request, micros(tx.now))
 }
 
-// Prune forgets at most limit answers, sessions, leases and messages whose time is over,
-// the events from before keep, deliveries a little older than that, and processes not
-// seen since keep, and returns how many rows went.
+// keepOver is how long what people left behind stays, to tell them that it is over.
+const keepOver = 24 * time.Hour
+
+// Prune forgets at most limit answers, leases and messages whose time is over, as many
+// sessions, invitations and the like a day later, the events from before keep, deliveries
+// a little older than that, and processes not seen since keep, and returns how many rows
+// went.
 func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	var total int64
 	for _, query := range []string{
 		"DELETE FROM answer WHERE (request, id) IN (SELECT request, id FROM answer WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
-		"DELETE FROM session WHERE digest IN (SELECT digest FROM session WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
 		// The time stands there twice: what was found out of date may be taken anew
 		// before it is deleted, and then only the row itself tells.
 		"DELETE FROM lease WHERE (account_id, call_id) IN (SELECT account_id, call_id FROM lease WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) AND expires_at <= $1",
 		"DELETE FROM message WHERE id IN (SELECT id FROM message WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
 	} {
 		n, err := tx.execCount(query, micros(tx.now), limit)
+		if err != nil {
+			return total, err
+		}
+		total += n
+	}
+	for _, query := range []string{
+		"DELETE FROM session WHERE digest IN (SELECT digest FROM session WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+		"DELETE FROM sign_in_try WHERE subject IN (SELECT subject FROM sign_in_try WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) AND expires_at <= $1",
+		"DELETE FROM password_reset WHERE user_id IN (SELECT user_id FROM password_reset WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) AND expires_at <= $1",
+		"DELETE FROM invitation WHERE id IN (SELECT id FROM invitation WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) AND expires_at <= $1",
+		"DELETE FROM mail WHERE id IN (SELECT id FROM mail WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+	} {
+		n, err := tx.execCount(query, micros(tx.now.Add(-keepOver)), limit)
 		if err != nil {
 			return total, err
 		}

@@ -56,9 +56,19 @@ func (tx *Tx) Apply(change tenant.Change) error {
 		tx.changed(change.AccountID) // no row is; but who sends events is to wake
 	}
 	if change.EndSessions {
-		if err := tx.exec("DELETE FROM session WHERE account_id = $1", change.AccountID); err != nil {
-			return fmt.Errorf("end the sessions: %w", err)
+		ends := []string{"account_id = $3"}
+		// People of a managed account act for nobody else: there is one level only.
+		if len(change.Accounts) == 0 || change.Accounts[0].After.ManagerID == "" {
+			ends = append(ends, ofPersons)
 		}
+		for _, which := range ends {
+			if err := tx.endSessions(which, EndedByStatus, change.AccountID); err != nil {
+				return fmt.Errorf("end the sessions: %w", err)
+			}
+		}
+	}
+	if err := tx.applyPeople(change); err != nil {
+		return err
 	}
 	return tx.record(change)
 }
@@ -80,7 +90,7 @@ func (tx *Tx) record(change tenant.Change) error {
 			CASE WHEN last.created_at > $11 THEN last.created_at ELSE $11 END
 		FROM (SELECT 1 AS row) one LEFT JOIN
 			(SELECT number, created_at FROM audit_entry WHERE account_id = $2 ORDER BY number DESC LIMIT 1) last ON TRUE`,
-		id, change.AccountID, change.Actor.UserID, change.Actor.CredentialID, change.Actor.MadeBy(change.AccountID),
+		id, change.AccountID, change.Actor.Person(), change.Actor.CredentialID, change.Actor.MadeBy(change.AccountID),
 		change.Event, change.ResourceType, change.ResourceID, string(fields), change.Actor.RequestID, micros(tx.now))
 	if err != nil {
 		return fmt.Errorf("write the audit entry: %w", err)
@@ -150,21 +160,52 @@ func (tx *Tx) auditSearch(accountID string, most int64, holds func(at int64) boo
 	return low, nil
 }
 
+// AuditFilter says which entries are looked for; "" asks for nothing.
+type AuditFilter struct {
+	Event, UserID, ResourceID string
+}
+
+// AuditNumbers are the numbers of at most limit entries that match, from first to
+// last, the newest first. Each filter has an index; with several, one is taken and the
+// rest compared.
+func (tx *Tx) AuditNumbers(accountID string, f AuditFilter, first, last int64, limit int) ([]int64, error) {
+	query, args := "SELECT number FROM audit_entry WHERE account_id = $1 AND number >= $2 AND number <= $3", []any{accountID, first, last, limit}
+	order := ""
+	for _, filter := range []struct{ column, value string }{{"resource_id", f.ResourceID}, {"actor_user_id", f.UserID}, {"event", f.Event}} {
+		if filter.value != "" {
+			args = append(args, filter.value)
+			query += fmt.Sprintf(" AND %s = $%d", filter.column, len(args))
+			order = filter.column + " DESC, "
+		}
+	}
+	return all(tx, func(row scanner, n *int64) error { return row.Scan(n) }, query+" ORDER BY "+order+"number DESC LIMIT $4", args...)
+}
+
+// AuditEntriesByNumber are an account's entries with those numbers, in that order.
+func (tx *Tx) AuditEntriesByNumber(accountID string, numbers []int64) ([]AuditEntry, error) {
+	return byNumber(tx, scanAuditEntry, func(e *AuditEntry) int64 { return e.Number },
+		"SELECT "+auditColumns+" FROM audit_entry e WHERE (e.account_id, e.number) IN ", accountID, numbers)
+}
+
+const auditColumns = `id, account_id, number, actor_user_id, credential_id, made_by, event, resource_type, resource_id,
+	changes, request_id, created_at`
+
+func scanAuditEntry(row scanner, e *AuditEntry) error {
+	var changes string
+	var created int64
+	err := row.Scan(&e.ID, &e.AccountID, &e.Number, &e.UserID, &e.CredentialID, &e.MadeBy, &e.Event,
+		&e.ResourceType, &e.ResourceID, &changes, &e.RequestID, &created)
+	if err != nil {
+		return err
+	}
+	e.CreatedAt = fromMicros(created)
+	e.Changes = nil
+	return json.Unmarshal([]byte(changes), &e.Changes)
+}
+
 // AuditEntries are an account's entries with numbers from first to last, in that
 // order.
 func (tx *Tx) AuditEntries(accountID string, first, last int64) ([]AuditEntry, error) {
-	return all(tx, func(row scanner, e *AuditEntry) error {
-		var changes string
-		var created int64
-		err := row.Scan(&e.ID, &e.AccountID, &e.Number, &e.UserID, &e.CredentialID, &e.MadeBy, &e.Event,
-			&e.ResourceType, &e.ResourceID, &changes, &e.RequestID, &created)
-		if err != nil {
-			return err
-		}
-		e.CreatedAt = fromMicros(created)
-		e.Changes = nil
-		return json.Unmarshal([]byte(changes), &e.Changes)
-	}, `SELECT id, account_id, number, actor_user_id, credential_id, made_by, event, resource_type, resource_id,
-		changes, request_id, created_at FROM audit_entry
+	return all(tx, scanAuditEntry, "SELECT "+auditColumns+` FROM audit_entry
 		WHERE account_id = $1 AND number >= $2 AND number <= $3 ORDER BY number`, accountID, first, last)
 }

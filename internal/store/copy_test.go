@@ -498,14 +498,14 @@ func TestCopyRefuses(t *testing.T) {
 func TestCopyNamesWhatCannotBeStored(t *testing.T) {
 	t.Parallel()
 	for damage, want := range map[string]string{
-		"UPDATE account SET organization_name = 'a' || char(0) || 'b' WHERE id = 'child2'":                          `copy the table account: organization_name of the row id="child2" has a NUL character`,
-		"UPDATE account SET organization_name = CAST(x'61ff' AS TEXT) WHERE id = 'child2'":                          `organization_name of the row id="child2" has a NUL character in it or is not UTF-8`,
-		"UPDATE account SET organization_name = x'6162' WHERE id = 'child2'":                                        `organization_name of the row id="child2" is no text`,
-		"UPDATE account SET blocked = 2 WHERE id = 'child2'":                                                        `blocked of the row id="child2" is no boolean`,
-		"UPDATE audit_entry SET created_at = 'now' WHERE account_id = 'child2'":                                     `created_at of the row account_id="child2", number=1 is no bigint`,
-		"UPDATE audit_entry SET changes = CAST(x'ff' AS TEXT) WHERE account_id = 'child2'":                          `changes of the row account_id="child2", number=1 has`,
-		"UPDATE membership SET group_id = CAST(x'ff' AS TEXT)":                                                      `group_id="\xff"`,
-		"INSERT INTO api_key SELECT upper(digest), id, account_id, user_id, kind, sealed, 1.5 FROM api_key LIMIT 1": "created_at of the row digest=",
+		"UPDATE account SET organization_name = 'a' || char(0) || 'b' WHERE id = 'child2'":                                                                                      `copy the table account: organization_name of the row id="child2" has a NUL character`,
+		"UPDATE account SET organization_name = CAST(x'61ff' AS TEXT) WHERE id = 'child2'":                                                                                      `organization_name of the row id="child2" has a NUL character in it or is not UTF-8`,
+		"UPDATE account SET organization_name = x'6162' WHERE id = 'child2'":                                                                                                    `organization_name of the row id="child2" is no text`,
+		"UPDATE account SET blocked = 2 WHERE id = 'child2'":                                                                                                                    `blocked of the row id="child2" is no boolean`,
+		"UPDATE audit_entry SET created_at = 'now' WHERE account_id = 'child2'":                                                                                                 `created_at of the row account_id="child2", number=1 is no bigint`,
+		"UPDATE audit_entry SET changes = CAST(x'ff' AS TEXT) WHERE account_id = 'child2'":                                                                                      `changes of the row account_id="child2", number=1 has`,
+		"UPDATE membership SET group_id = CAST(x'ff' AS TEXT)":                                                                                                                  `group_id="\xff"`,
+		"INSERT INTO api_key (digest, id, account_id, user_id, kind, sealed, created_at) SELECT upper(digest), id, account_id, user_id, kind, sealed, 1.5 FROM api_key LIMIT 1": "created_at of the row digest=",
 	} {
 		t.Run(damage, func(t *testing.T) {
 			t.Parallel()

@@ -319,6 +319,10 @@ func (r *record) Scan(dest ...any) error {
 			var text string
 			text, ok = value.(string)
 			*d = tenant.KeyKind(text)
+		case *SessionKind:
+			var text string
+			text, ok = value.(string)
+			*d = SessionKind(text)
 		}
 		if !ok {
 			return fmt.Errorf("column %d is a %T, which does not fit a %T", i+1, value, dest[i])

@@ -2,7 +2,6 @@ package store
 
 import (
 	"strings"
-	"time"
 
 	"github.com/tenantry/tenantry/internal/directory"
 	"github.com/tenantry/tenantry/internal/tenant"
@@ -39,13 +38,20 @@ func (tx *Tx) User(accountID, id, parameter string) (*tenant.User, error) {
 }
 
 // UserByEmail is the user with that address in the organization or, with "", in
-// the oldest that knows it; nil when there is none.
+// the oldest where somebody has it and a password; nil when there is none.
 func (tx *Tx) UserByEmail(email, accountID string) (*tenant.User, error) {
 	const query = "SELECT " + userColumns + " FROM organization_user u WHERE u.email_key = $1 AND u.removed = FALSE"
 	if accountID != "" {
 		return one(tx, scanUser, query+" AND u.account_id = $2", tenant.EmailKey(email), accountID)
 	}
-	return one(tx, scanUser, query+" ORDER BY u.account_id LIMIT 1", tenant.EmailKey(email))
+	return one(tx, scanUser, query+" AND u.password_hash <> '' ORDER BY u.account_id LIMIT 1", tenant.EmailKey(email))
+}
+
+// UsersWithEmail are at most limit users with that address, in the oldest
+// organizations that know it.
+func (tx *Tx) UsersWithEmail(email string, limit int) ([]tenant.User, error) {
+	return all(tx, scanUser, "SELECT "+userColumns+` FROM organization_user u WHERE u.email_key = $1 AND u.removed = FALSE
+		ORDER BY u.account_id LIMIT $2`, tenant.EmailKey(email), limit)
 }
 
 // UsersByNumber are the organization's users with those numbers, in that order.
@@ -174,14 +180,32 @@ func (tx *Tx) applyUser(d tenant.Diff[tenant.User], first bool) error {
 		user_status = $6, bypasses_sso = $7, removed = $8, last_sign_in_at = $9 WHERE id = $1`,
 		u.ID, revision, u.Email, tenant.EmailKey(u.Email), u.PasswordHash, string(u.Status), u.BypassesSSO,
 		u.Removed, micros(u.LastSignInAt))
-	if err != nil || !u.Removed && u.Status == tenant.UserEnabled {
+	if err != nil {
 		return err
 	}
-	if err := tx.exec("DELETE FROM session WHERE account_id = $1 AND user_id = $2", u.AccountID, u.ID); err != nil {
-		return err
+	stopped := u.Removed || u.Status != tenant.UserEnabled
+	if changed := u.PasswordHash != d.Before.PasswordHash; stopped || changed {
+		why := EndedByPassword
+		if stopped {
+			why = EndedByStatus
+		}
+		if err := tx.EndSessionsOf(u.AccountID, u.ID, why); err != nil {
+			return err
+		}
+		if err := tx.exec("DELETE FROM password_reset WHERE user_id = $1", u.ID); err != nil {
+			return err
+		}
 	}
 	if !u.Removed {
 		return nil
+	}
+	for _, query := range []string{
+		"DELETE FROM second_factor WHERE user_id = $1", "DELETE FROM recovery_code WHERE user_id = $1",
+		"DELETE FROM external_identity WHERE user_id = $1",
+	} {
+		if err := tx.exec(query, u.ID); err != nil {
+			return err
+		}
 	}
 	digests, err := all(tx, func(row scanner, s *string) error { return row.Scan(s) },
 		"DELETE FROM api_key WHERE user_id = $1 RETURNING digest", u.ID)
@@ -241,39 +265,5 @@ func (tx *Tx) applyMembership(accountID string, m tenant.Membership) error {
 	}
 	err := tx.exec(`INSERT INTO membership (account_id, user_number, user_id, group_id)
 		SELECT $1, number, id, $3 FROM organization_user WHERE id = $2`, accountID, m.UserID, m.GroupID)
-	return err
-}
-
-// Session is a person who signed in.
-type Session struct {
-	// Digest finds the session: a keyed hash of its token.
-	Digest    string
-	AccountID string
-	UserID    string
-	CreatedAt time.Time
-	ExpiresAt time.Time
-}
-
-// Session is the session with that digest, or nil when there is none or its
-// time is over.
-func (tx *Tx) Session(digest string) (*Session, error) {
-	return one(tx, func(row scanner, s *Session) error {
-		var created, expires int64
-		err := row.Scan(&s.Digest, &s.AccountID, &s.UserID, &created, &expires)
-		s.CreatedAt, s.ExpiresAt = fromMicros(created), fromMicros(expires)
-		return err
-	}, "SELECT digest, account_id, user_id, created_at, expires_at FROM session WHERE digest = $1 AND expires_at > $2", digest, micros(tx.now))
-}
-
-// StartSession stores a session. Who signed in is a Change of its own.
-func (tx *Tx) StartSession(s Session) error {
-	err := tx.exec("INSERT INTO session (digest, account_id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
-		s.Digest, s.AccountID, s.UserID, micros(s.CreatedAt), micros(s.ExpiresAt))
-	return err
-}
-
-// EndSession forgets one session.
-func (tx *Tx) EndSession(digest string) error {
-	err := tx.exec("DELETE FROM session WHERE digest = $1", digest)
 	return err
 }

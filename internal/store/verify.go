@@ -30,7 +30,9 @@ const mostFindings = 100
 //   - each account has its owner, under its own address, and the owner's keys;
 //   - no user, group, membership, key, session or entry is without its owner, and
 //     nothing of a removed user is left;
-//   - nobody who may not use services has a session;
+//   - nobody who may not use services has a session, or acts in one;
+//   - no way in is without its owner: a password reset, a second factor with its
+//     recovery codes, an invitation, single sign-on, an identity elsewhere;
 //   - no connection, identity, lease or message is without its owner, a connection
 //     that is on may be, a cancelled account has none, and no message is left lying;
 //   - each account and user has the entry of its creation, and each entry younger
@@ -96,7 +98,7 @@ var soundness = []string{
 		FROM account a LEFT JOIN organization_user u ON u.id = a.id
 		WHERE u.id IS NULL OR u.account_id <> a.id OR u.removed OR u.email <> a.email`,
 	`SELECT 'account ' || a.id || ' has no key of each kind'
-		FROM account a LEFT JOIN (SELECT user_id, COUNT(DISTINCT kind) AS kinds FROM api_key GROUP BY user_id) k ON k.user_id = a.id
+		FROM account a LEFT JOIN (SELECT user_id, COUNT(DISTINCT kind) AS kinds FROM api_key WHERE name = '' GROUP BY user_id) k ON k.user_id = a.id
 		WHERE COALESCE(k.kinds, 0) < 2`,
 	`SELECT 'user ' || u.id || ' has no account' FROM organization_user u LEFT JOIN account a ON a.id = u.account_id WHERE a.id IS NULL`,
 	`SELECT 'user ' || id || ' is removed and still has a name' FROM organization_user WHERE removed AND (email <> '' OR password_hash <> '')`,
@@ -109,8 +111,21 @@ var soundness = []string{
 		FROM api_key k LEFT JOIN organization_user u ON u.id = k.user_id WHERE u.id IS NULL OR u.removed OR u.account_id <> k.account_id`,
 	`SELECT 'a session of user ' || s.user_id || ' has no owner who may sign in'
 		FROM session s LEFT JOIN organization_user u ON u.id = s.user_id LEFT JOIN account a ON a.id = s.account_id
-		WHERE u.id IS NULL OR a.id IS NULL OR u.removed OR u.user_status <> 'enabled' OR u.account_id <> s.account_id
-			OR a.disabled OR a.blocked OR a.cancelled`,
+		WHERE s.ended = '' AND (u.id IS NULL OR a.id IS NULL OR u.removed OR u.user_status <> 'enabled' OR u.account_id <> s.account_id
+			OR a.disabled OR a.blocked OR a.cancelled)`,
+	`SELECT 'a session as user ' || s.user_id || ' is of no person of its manager'
+		FROM session s LEFT JOIN organization_user u ON u.id = s.person_user_id LEFT JOIN account a ON a.id = s.account_id
+			LEFT JOIN account m ON m.id = s.person_account_id
+		WHERE s.person_account_id <> '' AND s.ended = '' AND (u.id IS NULL OR m.id IS NULL OR a.id IS NULL OR u.removed OR u.user_status <> 'enabled'
+			OR u.account_id <> m.id OR a.manager_id <> m.id OR m.disabled OR m.blocked OR m.cancelled)`,
+	`SELECT 'the ' || p.what || ' of user ' || p.user_id || ' has no owner'
+		FROM (SELECT 'password reset' AS what, user_id, account_id FROM password_reset UNION ALL SELECT 'second factor', user_id, account_id FROM second_factor
+			UNION ALL SELECT 'identity elsewhere', user_id, account_id FROM external_identity) p
+			LEFT JOIN organization_user u ON u.id = p.user_id WHERE u.id IS NULL OR u.removed OR u.account_id <> p.account_id`,
+	`SELECT 'a recovery code of user ' || c.user_id || ' is of no second factor'
+		FROM recovery_code c LEFT JOIN second_factor f ON f.user_id = c.user_id WHERE f.user_id IS NULL OR NOT f.confirmed`,
+	`SELECT 'invitation ' || i.id || ' has no account' FROM invitation i LEFT JOIN account a ON a.id = i.account_id WHERE a.id IS NULL`,
+	`SELECT 'single sign-on of ' || s.account_id || ' has no account' FROM single_sign_on s LEFT JOIN account a ON a.id = s.account_id WHERE a.id IS NULL`,
 	`SELECT 'connection ' || c.id || ' has no account that may have it'
 		FROM connection c LEFT JOIN account a ON a.id = c.account_id WHERE a.id IS NULL OR a.cancelled`,
 	`SELECT 'connection ' || c.id || ' is on and may not be'

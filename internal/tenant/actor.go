@@ -1,6 +1,9 @@
 package tenant
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Actor is who asks: the operator, the owner of an account or one of its
 // sub-users. The zero value may do nothing.
@@ -18,6 +21,9 @@ type Actor struct {
 	Manager bool
 	// Permissions are what a sub-user's groups grant; an owner needs none.
 	Permissions []string
+	// PersonAccountID and PersonUserID are who really acts, when a manager's person has
+	// signed in as the owner; "" otherwise.
+	PersonAccountID, PersonUserID string
 	// RequestID is the x-request-id under which this is done.
 	RequestID string
 }
@@ -30,13 +36,16 @@ func (a Actor) May(permission string) bool {
 	return a.Owner() || a.AccountID != "" && slices.Contains(a.Permissions, permission)
 }
 
+// Person is the user at the keyboard, for the audit log.
+func (a Actor) Person() string { return cmp.Or(a.PersonUserID, a.UserID) }
+
 // MadeBy names the actor in the audit log of an account, in the vendor's words;
 // the operator stands where the vendor itself would.
 func (a Actor) MadeBy(accountID string) string {
 	switch {
 	case a.Operator:
 		return "telnyx"
-	case a.AccountID != accountID:
+	case a.AccountID != accountID, a.PersonUserID != "":
 		return "account_manager"
 	case a.Owner():
 		return "account_owner"

@@ -5,13 +5,21 @@ import "strings"
 // Events are all that a Change may be.
 var Events = []string{
 	"account.blocked", "account.cancelled", "account.created", "account.credit_updated", "account.unblocked",
+	"api_key.created", "api_key.revoked", "api_key.rotated",
 	"calls.terminate",
 	"connection.created", "connection.removed", "connection.updated",
 	"group.created",
-	"managed_account.channel_limit_updated", "managed_account.created", "managed_account.disabled", "managed_account.enabled", "managed_account.updated",
+	"invitation.created", "invitation.revoked", "invitation.sent",
+	"managed_account.channel_limit_updated", "managed_account.created", "managed_account.disabled", "managed_account.enabled",
+	"managed_account.signed_in_as", "managed_account.updated",
 	"manager.approved", "manager.revoked",
 	"organization_user.blocked", "organization_user.created", "organization_user.group_joined", "organization_user.group_left",
-	"organization_user.removed", "organization_user.signed_in", "organization_user.unblocked",
+	"organization_user.linked", "organization_user.locked", "organization_user.password_changed", "organization_user.password_reset",
+	"organization_user.password_reset_requested", "organization_user.recovery_code_used", "organization_user.removed",
+	"organization_user.second_factor_begun", "organization_user.second_factor_off", "organization_user.second_factor_on",
+	"organization_user.second_factor_reset", "organization_user.session_ended", "organization_user.signed_in",
+	"organization_user.signed_out_everywhere", "organization_user.unblocked", "organization_user.unlinked", "organization_user.updated",
+	"single_sign_on.removed", "single_sign_on.updated",
 }
 
 // Diff is one row before and after: no Before is a new row, no After one that
@@ -41,8 +49,18 @@ type Change struct {
 	LeftOff []LeftOff
 	// HangUp are the calls that switches are asked to end.
 	HangUp []Call
-	// EndSessions ends every session of the account's users.
+	// Invitations, Resets, Factors, SignOns and Identities are how people get in.
+	Invitations []Diff[Invitation]
+	Resets      []Diff[PasswordReset]
+	Factors     []Diff[Factor]
+	SignOns     []Diff[SignOn]
+	Identities  []Diff[Identity]
+	// EndSessions ends every session of the account's users, and of those who act as
+	// its people elsewhere.
 	EndSessions bool
+	// Notes are facts for the audit log that stand in no row; not nil, there is something
+	// to tell even when it is empty.
+	Notes []FieldChange
 }
 
 // Call is a call on a switch; Switch is "" when the switch has not said its name.
@@ -50,7 +68,8 @@ type Call struct{ ID, Switch string }
 
 // Empty reports whether there is nothing to write.
 func (c *Change) Empty() bool {
-	return len(c.Accounts)+len(c.Managers)+len(c.Users)+len(c.Groups)+len(c.Keys)+len(c.Memberships)+len(c.Connections)+len(c.HangUp) == 0
+	return len(c.Accounts)+len(c.Managers)+len(c.Users)+len(c.Groups)+len(c.Keys)+len(c.Memberships)+len(c.Connections)+len(c.HangUp)+
+		len(c.Invitations)+len(c.Resets)+len(c.Factors)+len(c.SignOns)+len(c.Identities) == 0 && c.Notes == nil
 }
 
 // FieldChange is one field before and after, for the audit log. It never holds
@@ -98,7 +117,22 @@ func (c *Change) Fields() []FieldChange {
 			changes = append(changes, FieldChange{"switch", nil, call.Switch})
 		}
 	}
-	return changes
+	for _, d := range c.Keys {
+		changes = append(changes, compare(d.Before, d.After, (*Key).fields)...)
+	}
+	for _, d := range c.Invitations {
+		changes = append(changes, compare(d.Before, d.After, (*Invitation).fields)...)
+	}
+	for _, d := range c.Factors {
+		changes = append(changes, compare(d.Before, d.After, (*Factor).fields)...)
+	}
+	for _, d := range c.SignOns {
+		changes = append(changes, compare(d.Before, d.After, (*SignOn).fields)...)
+	}
+	for _, d := range c.Identities {
+		changes = append(changes, compare(d.Before, d.After, (*Identity).fields)...)
+	}
+	return append(changes, c.Notes...)
 }
 
 type field struct {

@@ -104,9 +104,49 @@ func userStatus(actor Actor, event string, user User, status UserStatus) Change 
 	return change
 }
 
+// Actor is the user as who acts, with what the groups grant.
+func (u *User) Actor(groups []Group, requestID string) Actor {
+	actor := Actor{AccountID: u.AccountID, UserID: u.ID, RequestID: requestID}
+	for _, group := range groups {
+		actor.Permissions = append(actor.Permissions, group.Permissions...)
+	}
+	return actor
+}
+
+// SetPassword gives a user another password, which ends the user's sessions. event
+// says how it came to that.
+func SetPassword(actor Actor, event string, user User, hash string) Change {
+	after := user
+	after.PasswordHash = hash
+	change := changeOf(actor, event, user.AccountID, "organization_user", user.ID)
+	change.Users = []Diff[User]{{Before: &user, After: &after}}
+	// That there is one may be nothing new, and then no field would tell.
+	change.Notes = []FieldChange{{"password", nil, "changed"}}
+	return change
+}
+
+// Events of users that more than one rule, or none, tells.
+const (
+	Locked              = "organization_user.locked"
+	PasswordChanged     = "organization_user.password_changed"
+	PasswordWasReset    = "organization_user.password_reset"
+	RecoveryCodeUsed    = "organization_user.recovery_code_used"
+	FactorOff           = "organization_user.second_factor_off"
+	FactorReset         = "organization_user.second_factor_reset"
+	SessionEnded        = "organization_user.session_ended"
+	SignedOutEverywhere = "organization_user.signed_out_everywhere"
+)
+
+// Note is a Change of a user that no row of the tenant's shows: for the audit log.
+func Note(actor Actor, event string, user User, notes ...FieldChange) Change {
+	change := changeOf(actor, event, user.AccountID, "organization_user", user.ID)
+	change.Notes = append([]FieldChange{}, notes...)
+	return change
+}
+
 // SignIn records that a person signed in.
 func SignIn(user User, requestID string, now time.Time) Change {
-	actor := Actor{AccountID: user.AccountID, UserID: user.ID, RequestID: requestID}
+	actor := user.Actor(nil, requestID)
 	after := user
 	after.LastSignInAt = later(user.LastSignInAt, now)
 	change := changeOf(actor, "organization_user.signed_in", user.AccountID, "organization_user", user.ID)

@@ -51,6 +51,9 @@ CREATE TABLE api_key (
     kind TEXT NOT NULL,
     sealed TEXT NOT NULL,
     created_at BIGINT NOT NULL,
+    name TEXT NOT NULL DEFAULT '',
+    expires_at BIGINT NOT NULL DEFAULT 0,
+    last_used_at BIGINT NOT NULL DEFAULT 0,
     CHECK (kind IN ('v2', 'v1')),
     PRIMARY KEY (digest)
 );
@@ -71,6 +74,9 @@ CREATE TABLE audit_entry (
     created_at BIGINT NOT NULL,
     PRIMARY KEY (account_id, number)
 );
+CREATE INDEX audit_entry_actor ON audit_entry (account_id, actor_user_id, number);
+CREATE INDEX audit_entry_event ON audit_entry (account_id, event, number);
+CREATE INDEX audit_entry_resource ON audit_entry (account_id, resource_id, number);
 
 CREATE TABLE connection (
     id TEXT NOT NULL,
@@ -86,6 +92,16 @@ CREATE TABLE connection (
 );
 CREATE UNIQUE INDEX connection_name ON connection (account_id, name);
 
+CREATE TABLE external_identity (
+    account_id TEXT NOT NULL,
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (account_id, issuer, subject)
+);
+CREATE UNIQUE INDEX external_identity_user ON external_identity (user_id);
+
 CREATE TABLE identity (
     value TEXT NOT NULL,
     account_id TEXT NOT NULL,
@@ -99,6 +115,24 @@ CREATE TABLE installation (
     value TEXT NOT NULL,
     PRIMARY KEY (name)
 );
+
+CREATE TABLE invitation (
+    id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    email TEXT NOT NULL,
+    email_key TEXT NOT NULL,
+    group_ids TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    invited_by TEXT NOT NULL,
+    sent BIGINT NOT NULL,
+    sent_at BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX invitation_expiry ON invitation (expires_at);
+CREATE UNIQUE INDEX invitation_digest ON invitation (digest);
+CREATE UNIQUE INDEX invitation_email ON invitation (account_id, email_key);
 
 CREATE TABLE lease (
     account_id TEXT NOT NULL,
@@ -120,6 +154,17 @@ CREATE INDEX lease_expiry ON lease (expires_at);
 CREATE INDEX lease_pool ON lease (manager_id, direction, expires_at, units);
 CREATE INDEX lease_switch ON lease (switch_name, call_id, account_id);
 CREATE INDEX lease_use ON lease (direction, account_id, expires_at, units);
+
+CREATE TABLE mail (
+    id TEXT NOT NULL,
+    sealed TEXT NOT NULL,
+    tries BIGINT NOT NULL,
+    due_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX mail_due ON mail (due_at);
+CREATE INDEX mail_expiry ON mail (expires_at);
 
 CREATE TABLE manager (
     account_id TEXT NOT NULL,
@@ -210,16 +255,76 @@ CREATE TABLE outbox (
     PRIMARY KEY (id)
 );
 
+CREATE TABLE password_reset (
+    user_id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (user_id)
+);
+CREATE INDEX password_reset_expiry ON password_reset (expires_at);
+CREATE UNIQUE INDEX password_reset_digest ON password_reset (digest);
+
+CREATE TABLE recovery_code (
+    user_id TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (user_id, digest)
+);
+
+CREATE TABLE second_factor (
+    user_id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    sealed TEXT NOT NULL,
+    confirmed BOOLEAN NOT NULL,
+    last_step BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (user_id)
+);
+
 CREATE TABLE session (
     digest TEXT NOT NULL,
     account_id TEXT NOT NULL,
     user_id TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
+    kind TEXT NOT NULL DEFAULT 'api',
+    id TEXT NOT NULL DEFAULT '',
+    used_at BIGINT NOT NULL DEFAULT 0,
+    address TEXT NOT NULL DEFAULT '',
+    user_agent TEXT NOT NULL DEFAULT '',
+    person_account_id TEXT NOT NULL DEFAULT '',
+    person_user_id TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '',
+    ended TEXT NOT NULL DEFAULT '',
+    CHECK (kind IN ('api', 'portal', 'pending')),
     PRIMARY KEY (digest)
 );
 CREATE INDEX session_account ON session (account_id, user_id);
 CREATE INDEX session_expiry ON session (expires_at);
+CREATE INDEX session_person ON session (person_account_id, person_user_id) WHERE person_account_id <> '';
+
+CREATE TABLE sign_in_try (
+    subject TEXT NOT NULL,
+    tries BIGINT NOT NULL,
+    since BIGINT NOT NULL,
+    locks BIGINT NOT NULL,
+    locked_until BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (subject)
+);
+CREATE INDEX sign_in_try_expiry ON sign_in_try (expires_at);
+
+CREATE TABLE single_sign_on (
+    account_id TEXT NOT NULL,
+    issuer TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    sealed TEXT NOT NULL,
+    domains TEXT NOT NULL,
+    required BOOLEAN NOT NULL,
+    updated_at BIGINT NOT NULL,
+    PRIMARY KEY (account_id)
+);
 
 CREATE TABLE webhook_event (
     id TEXT NOT NULL,
