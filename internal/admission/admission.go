@@ -97,8 +97,8 @@ type Options struct {
 	// Wait is how long a question waits for the database, and AcquireWait a call that
 	// takes channels; 0 means 500 ms and 2 s.
 	Wait, AcquireWait time.Duration
-	// Pace says whether an account may start one more call now; nil is no limit.
-	Pace func(accountID string) bool
+	// Pace says whether an account may have one more of a kind now; nil is no limit.
+	Pace func(kind, accountID string) bool
 }
 
 // Service decides.
@@ -197,16 +197,13 @@ func (s *Service) decide(ctx context.Context, r *Request, d *Decision) (err erro
 			return nil
 		}
 	}
-	if r.Kind != Call {
-		return nil
-	}
-	if r.Direction == Outbound {
+	if r.Kind == Call && r.Direction == Outbound {
 		if d.Limit = own.ChannelLimit; r.Units > d.Limit {
 			d.Reason = ChannelLimit
 			return nil
 		}
 	}
-	if s.options.Pace != nil && !s.options.Pace(d.AccountID) {
+	if s.options.Pace != nil && !s.options.Pace(r.Kind, d.AccountID) {
 		d.Reason = RateLimited
 		return nil
 	}

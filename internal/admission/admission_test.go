@@ -3,6 +3,7 @@ package admission_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -189,21 +190,29 @@ func TestRefusedRequests(t *testing.T) {
 	})
 }
 
-// TestPace: more calls a second than the account may start are refused, and nothing
-// else is.
+// TestPace: more of a kind than the account may have are refused, and nothing else is.
 func TestPace(t *testing.T) {
 	t.Parallel()
-	left := 2
-	pace := func(string) bool { left--; return left >= 0 }
+	var mu sync.Mutex
+	seen := map[string]int{}
+	pace := func(kind, accountID string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[kind+accountID]++
+		return seen[kind+accountID] <= 2
+	}
 	eachWorld(t, admission.Options{Pace: pace}, func(t *testing.T, w *world) {
-		left = 2
 		a := w.child(t, 5)
 		var got []string
 		for i := range 3 {
 			got = append(got, string(w.acquire(t, a.ID, fmt.Sprint(i)).Reason))
 		}
-		got = append(got, string(w.decide(t, admission.Request{Kind: admission.Message, AccountID: a.ID}).Reason))
-		if want := "allowed allowed rate_limited allowed"; strings.Join(got, " ") != want {
+		for _, kind := range []string{admission.Message, admission.API, admission.Login, admission.Register} {
+			for range 3 {
+				got = append(got, string(w.decide(t, admission.Request{Kind: kind, AccountID: a.ID}).Reason))
+			}
+		}
+		if want := strings.Repeat("allowed allowed rate_limited ", 5); strings.Join(got, " ")+" " != want {
 			t.Errorf("%s, not %s", got, want)
 		}
 		if n := w.inUse(t, a.ID); n != 2 {

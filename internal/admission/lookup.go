@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,24 @@ func ReadFailure(text string) (map[string]Policy, error) {
 		failure[kind] = Policy(policy)
 	}
 	return failure, nil
+}
+
+// ReadRates reads how many of each kind one account may have a second on average, such
+// as "call=5,message=0.5"; a kind that is not there has no limit.
+func ReadRates(text string) (map[string]float64, error) {
+	rates := map[string]float64{}
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		kind, number, _ := strings.Cut(part, "=")
+		rate, err := strconv.ParseFloat(number, 64)
+		if !slices.Contains(Kinds, kind) || err != nil || !(rate >= 0.001 && rate <= 1e6) {
+			return nil, fmt.Errorf("%q is not one of %s with = and a number from 0.001 to 1000000", part, strings.Join(Kinds, ", "))
+		}
+		rates[kind] = rate
+	}
+	return rates, nil
 }
 
 // Policy is the one of a kind.

@@ -251,12 +251,12 @@ func (a *App) admission(options *httpapi.Options) error {
 			return fmt.Errorf("admission-reasons: %s: %w", c.AdmissionReasons, err)
 		}
 	}
-	var pace func(string) bool
-	if c.AdmissionCallRate > 0 {
-		pace = httpapi.CallPace(a.DB, c.AdmissionCallRate)
+	rates, err := admission.ReadRates(c.AdmissionRates)
+	if err != nil {
+		return fmt.Errorf("admission-rates: %w", err)
 	}
 	options.Admission = admission.New(a.DB, admission.Options{
-		LeaseLife: c.LeaseLife, Grace: c.LeaseGrace, Failure: failure, MaxAge: c.AdmissionMaxAge, Pace: pace,
+		LeaseLife: c.LeaseLife, Grace: c.LeaseGrace, Failure: failure, MaxAge: c.AdmissionMaxAge, Pace: httpapi.Pace(a.DB, rates),
 	})
 	options.AdmissionApart = c.AdmissionListen != ""
 	return nil

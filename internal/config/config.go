@@ -44,14 +44,14 @@ type Config struct {
 	SessionLife       time.Duration `default:"12h" env:"TENANTRY_SESSION_LIFE" help:"How long a sign-in lasts."`
 	DirectoryMemory   int64         `default:"1024" env:"TENANTRY_DIRECTORY_MEMORY" help:"Memory for the list indexes, in MiB; one million accounts take about 75."`
 
-	AdmissionListen   string        `env:"TENANTRY_ADMISSION_LISTEN" placeholder:"ADDRESS" help:"Address of the admission API, host:port; default: where the other APIs are."`
-	AdmissionToken    string        `env:"TENANTRY_ADMISSION_TOKEN" help:"Token of switches and proxies; default: the file admission.token in the data folder."`
-	AdmissionReasons  string        `env:"TENANTRY_ADMISSION_REASONS" type:"path" placeholder:"FILE" help:"YAML file with the codes and phrases that differ from the usual ones, by reason."`
-	AdmissionFailure  string        `env:"TENANTRY_ADMISSION_FAILURE" placeholder:"KIND=POLICY,..." help:"What decides when the database cannot be reached: open, closed or last-known for call, message, api, login, register; default: last-known, but closed for api and login."`
-	AdmissionMaxAge   time.Duration `default:"10m" env:"TENANTRY_ADMISSION_MAX_AGE" help:"How long last-known goes by what was known."`
-	AdmissionCallRate float64       `default:"-1" env:"TENANTRY_ADMISSION_CALL_RATE" help:"Calls a second that one account may start on average; -1 for no limit."`
-	LeaseLife         time.Duration `default:"2h" env:"TENANTRY_LEASE_LIFE" help:"How long a call holds its channels when nobody says that it lives."`
-	LeaseGrace        time.Duration `default:"1m" env:"TENANTRY_LEASE_GRACE" help:"How long a call holds its channels that the switch does not name among those that live."`
+	AdmissionListen  string        `env:"TENANTRY_ADMISSION_LISTEN" placeholder:"ADDRESS" help:"Address of the admission API, host:port; default: where the other APIs are."`
+	AdmissionToken   string        `env:"TENANTRY_ADMISSION_TOKEN" help:"Token of switches and proxies; default: the file admission.token in the data folder."`
+	AdmissionReasons string        `env:"TENANTRY_ADMISSION_REASONS" type:"path" placeholder:"FILE" help:"YAML file with the codes and phrases that differ from the usual ones, by reason."`
+	AdmissionFailure string        `env:"TENANTRY_ADMISSION_FAILURE" placeholder:"KIND=POLICY,..." help:"What decides when the database cannot be reached: open, closed or last-known for call, message, api, login, register; default: last-known, but closed for api and login."`
+	AdmissionMaxAge  time.Duration `default:"10m" env:"TENANTRY_ADMISSION_MAX_AGE" help:"How long last-known goes by what was known."`
+	AdmissionRates   string        `env:"TENANTRY_ADMISSION_RATES" placeholder:"KIND=RATE,..." help:"How many a second one account may have on average of call, message, api, login, register, such as call=5; default: no limit."`
+	LeaseLife        time.Duration `default:"2h" env:"TENANTRY_LEASE_LIFE" help:"How long a call holds its channels when nobody says that it lives."`
+	LeaseGrace       time.Duration `default:"1m" env:"TENANTRY_LEASE_GRACE" help:"How long a call holds its channels that the switch does not name among those that live."`
 
 	PortalURL           string        `name:"portal-url" env:"TENANTRY_PORTAL_URL" placeholder:"URL" help:"Where people find the portal; links in mails begin with it."`
 	SMTPURL             string        `name:"smtp-url" env:"TENANTRY_SMTP_URL" placeholder:"URL" help:"Server that takes mails, smtp://user:password@host:port or smtps://…; default: no mail is sent."`
@@ -122,8 +122,6 @@ func (c *Config) Check() error {
 		return fmt.Errorf("admission-listen must be host:port, such as 127.0.0.1:8078, not %q", c.AdmissionListen)
 	case c.AdmissionToken != "" && len(c.AdmissionToken) < 16:
 		return fmt.Errorf("admission-token must have at least 16 characters")
-	case !(c.AdmissionCallRate >= 0.001 && c.AdmissionCallRate <= 1e6 || c.AdmissionCallRate == -1):
-		return fmt.Errorf("admission-call-rate must be from 0.001 to 1000000, or -1 for no limit")
 	case c.AdmissionMaxAge < time.Second || c.LeaseLife < time.Minute || c.LeaseGrace < time.Second:
 		return fmt.Errorf("admission-max-age and lease-grace must be at least 1s and lease-life at least 1m")
 	case c.MessageGateway != "" && !webURL(c.MessageGateway):

@@ -567,15 +567,25 @@ func (s *Server) checkAdmissionType(c *call) error {
 	return tenant.RefuseParameter(tenant.MediaType, "Content-Type", "A request body must be application/json, application/x-www-form-urlencoded or text/plain.")
 }
 
-// CallPace lets an account start rate calls a second on average, and twice as many
-// at once; nodes on one database keep to it together. Below 0 is no limit.
-func CallPace(db *store.DB, rate float64) func(accountID string) bool {
-	if rate < 0 {
+// Pace lets an account have so many of each kind a second on average, and twice as many
+// at once; nodes on one database keep to it together. A kind without a rate has no limit.
+func Pace(db *store.DB, rates map[string]float64) func(kind, accountID string) bool {
+	if len(rates) == 0 {
 		return nil
 	}
-	l := newLimiter(db.Source().Now, rate, int(max(1, 2*rate)), "calls", db.Tell)
-	db.Hear(l.hear)
-	return func(accountID string) bool { return l.take(accountID).ok }
+	limiters := map[string]*limiter{}
+	for kind, rate := range rates {
+		limiters[kind] = newLimiter(db.Source().Now, rate, int(max(1, 2*rate)), "admission_"+kind, db.Tell)
+	}
+	db.Hear(func(text string) {
+		for _, l := range limiters {
+			l.hear(text)
+		}
+	})
+	return func(kind, accountID string) bool {
+		l := limiters[kind]
+		return l == nil || l.take(accountID).ok
+	}
 }
 
 // mostLive is how large a list of live calls may be, in bytes.

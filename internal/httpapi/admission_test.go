@@ -271,21 +271,32 @@ func TestAdmissionApart(t *testing.T) {
 	}
 }
 
-// TestCallPace: an account may start so many calls a second.
-func TestCallPace(t *testing.T) {
+// TestPace: an account may have so many of a kind a second.
+func TestPace(t *testing.T) {
 	w := newSwitchWorld(t)
-	pace := CallPace(w.db, 5)
-	n := 0
-	for range 100 {
-		if pace("a") {
-			n++
+	rates, err := admission.ReadRates("call=5, message=0.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pace := Pace(w.db, rates)
+	for kind, want := range map[string]int{"call": 10, "message": 1, "api": 100} {
+		n := 0
+		for range 100 {
+			if pace(kind, "a") {
+				n++
+			}
+		}
+		if n < want || n > want+1 || !pace(kind, "b") {
+			t.Errorf("%d of %s at once", n, kind)
 		}
 	}
-	if n < 10 || n > 11 || !pace("b") {
-		t.Errorf("%d calls at once", n)
-	}
-	if CallPace(w.db, -1) != nil {
+	if Pace(w.db, nil) != nil {
 		t.Error("no limit is a limit")
+	}
+	for _, wrong := range []string{"calls=5", "call", "call=", "call=0", "call=-1", "call=NaN", "call=1e9", "5"} {
+		if rates, err := admission.ReadRates(wrong); err == nil {
+			t.Errorf("%s is read as %v", wrong, rates)
+		}
 	}
 }
 
