@@ -168,11 +168,11 @@ func TestFailover(t *testing.T) {
 		if len(d) != 1 || d[0].AccountID != id || d[0].Attempts != 85 || len(d[0].Log) != 1 || d[0].Log[0].Error != "" {
 			t.Errorf("%+v", d)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		if counted["refused"] != 84 || counted["delivered"] != 1 || counted["failed"] != 0 {
-			t.Errorf("counted %v", counted)
-		}
+		eventually(t, "what is noted being counted", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return counted["refused"] == 84 && counted["delivered"] == 1 && counted["failed"] == 0
+		})
 	})
 }
 
