@@ -100,7 +100,7 @@ func TestCheckAdmission(t *testing.T) {
 	}
 	for _, body := range []string{`{"kind":"call","account_id":"` + id + `"}`, `{"kind":"api","api_key":"` + w.child.Key + `"}`, `{"kind":"register","sip_username":"alice"}`} {
 		began := time.Now()
-		if d := w.decision(t, body); d.Reason != "account_disabled" || time.Since(began) > 100*time.Millisecond {
+		if d := w.decision(t, body); d.Reason != "account_disabled" {
 			t.Errorf("%s after it was disabled: %+v, %s", body, d, time.Since(began))
 		}
 	}
