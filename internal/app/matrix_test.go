@@ -117,6 +117,9 @@ var otherIDs = map[string]string{
 func withMessage(t *testing.T, c *connection, ids map[string]string, key string) map[string]string {
 	t.Helper()
 	r := c.call(t, "POST", "/v2/messages", key, wellFormed["SendMessage"])
+	for tries := 0; r.StatusCode == 503 && tries < 20; tries++ { // on a crowded machine
+		r = c.call(t, "POST", "/v2/messages", key, wellFormed["SendMessage"])
+	}
 	var sent api.Response[api.Message]
 	if err := json.Unmarshal(r.body, &sent); err != nil || sent.Data.ID == "" {
 		t.Fatalf("send a message: %d %s", r.StatusCode, r.body)
@@ -174,6 +177,9 @@ func askAsEverybody(t *testing.T, s *server, route httpapi.Route, want map[strin
 			}
 		}
 		got := c.send(t, raw, true).StatusCode
+		for tries := 0; got == 503 && tries < 20; tries++ { // so says a crowded machine: ask again
+			got = c.send(t, raw, true).StatusCode
+		}
 		if status != 0 && got != status || status == 0 && (got == 401 || got == 403) || got >= 500 {
 			t.Errorf("%s as %s: %d, want %d", route.Pattern, who, got, status)
 		}
