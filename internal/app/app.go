@@ -77,6 +77,8 @@ type Parts struct {
 	Logger *slog.Logger
 	// Batch is store.Options.Batch.
 	Batch int
+	// AdmissionWait is admission.Options.Wait: tests are patient with a crowded machine.
+	AdmissionWait time.Duration
 	// KeepMails keeps mails in memory, to be looked at, when no server takes them.
 	KeepMails bool
 }
@@ -166,7 +168,7 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 	if a.metrics != nil {
 		options.Observer = a.metrics
 	}
-	if err := a.admission(&options); err != nil {
+	if err := a.admission(&options, parts.AdmissionWait); err != nil {
 		return nil, err
 	}
 	if err := a.services(&options); err != nil {
@@ -236,7 +238,7 @@ func (a *App) carrier() carrier.Carrier {
 }
 
 // admission sets what decides, and how that is put.
-func (a *App) admission(options *httpapi.Options) error {
+func (a *App) admission(options *httpapi.Options, wait time.Duration) error {
 	c := &a.Config
 	failure, err := admission.ReadFailure(c.AdmissionFailure)
 	if err != nil {
@@ -256,7 +258,7 @@ func (a *App) admission(options *httpapi.Options) error {
 		return fmt.Errorf("admission-rates: %w", err)
 	}
 	options.Admission = admission.New(a.DB, admission.Options{
-		LeaseLife: c.LeaseLife, Grace: c.LeaseGrace, Failure: failure, MaxAge: c.AdmissionMaxAge, Pace: httpapi.Pace(a.DB, rates),
+		LeaseLife: c.LeaseLife, Grace: c.LeaseGrace, Failure: failure, MaxAge: c.AdmissionMaxAge, Pace: httpapi.Pace(a.DB, rates), Wait: wait,
 	})
 	options.AdmissionApart = c.AdmissionListen != ""
 	return nil

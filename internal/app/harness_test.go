@@ -165,7 +165,7 @@ func (s *server) open(data string, seed []byte, configure ...func(*config.Config
 	}
 	source := tenant.NewSource(func() time.Time { return time.UnixMicro(s.clock.Add(1000)) }, nil)
 	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelError}))
-	if s.app, err = app.Open(context.Background(), c, app.Parts{Source: source, Logger: logger}); err != nil {
+	if s.app, err = app.Open(context.Background(), c, app.Parts{Source: source, Logger: logger, AdmissionWait: 20 * time.Second}); err != nil {
 		return err
 	}
 	if seed == nil {
