@@ -1,0 +1,204 @@
+package portal
+
+import (
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/tenantry/tenantry/internal/service"
+	"github.com/tenantry/tenantry/internal/store"
+	"github.com/tenantry/tenantry/internal/tenant"
+)
+
+const (
+	signInPath         = Prefix + "sign-in"
+	codePath           = Prefix + "sign-in/code"
+	signOutPath        = Prefix + "sign-out"
+	operatorSignInPath = Prefix + "operator/sign-in"
+	mailsPath          = Prefix + "mails"
+)
+
+var signInRoutes = []Route{
+	{"sign in", "GET " + signInPath, Anybody, (*Portal).showSignIn},
+	{"sign in", "POST " + signInPath, Anybody, (*Portal).signIn},
+	{"code", "GET " + codePath, Anybody, (*Portal).showCode},
+	{"code", "POST " + codePath, Anybody, (*Portal).enterCode},
+	{"sign out", "POST " + signOutPath, Anybody, (*Portal).signOut},
+	{"operator sign in", "GET " + operatorSignInPath, Anybody, (*Portal).showOperatorSignIn},
+	{"operator sign in", "POST " + operatorSignInPath, Anybody, (*Portal).operatorSignIn},
+	{"mails", "GET " + mailsPath, Anybody, (*Portal).mails},
+}
+
+// signInForm is what the page shows beside its fields.
+type signInForm struct {
+	Next string
+	// Organization is the one that a link named, or whose single sign-on this browser
+	// used last; "" for none.
+	Organization string
+	// SignOn is where its people sign in elsewhere.
+	SignOn string
+	// Mails says that there is a page with mails.
+	Mails bool
+	// Insecure says that browsers will not keep anybody signed in here.
+	Insecure bool
+}
+
+func (p *Portal) showSignIn(v *visit) (any, error) {
+	form := signInForm{
+		Next: local(v.URL.Query().Get("next")), Organization: v.query("organization"), Mails: p.options.Mails != nil,
+		Insecure: v.TLS == nil && !loopback(v.Host) && v.Header.Get("X-Forwarded-Proto") != "https",
+	}
+	if v.Method == http.MethodPost {
+		form.Next, form.Organization = local(v.text("next")), v.text("organization_id")
+	}
+	if home := cookie(v.Request, homeCookie); home != "" && tenant.IsUUID(home) {
+		form.SignOn = signOnStart(home, form.Next)
+	}
+	return page{template: "sign-in", title: "Sign in", data: form}, nil
+}
+
+func (p *Portal) signIn(v *visit) (any, error) {
+	email, password := v.text("email"), v.PostForm.Get("password")
+	switch {
+	case email == "":
+		return p.again(v, tenant.RefuseField(tenant.Missing, "email", "Your email address is needed."), (*Portal).showSignIn)
+	case password == "":
+		return p.again(v, tenant.RefuseField(tenant.Missing, "password", "Your password is needed."), (*Portal).showSignIn)
+	}
+	session, err := p.service.SignIn(v.Context(), service.SignIn{
+		Email: email, Password: password, OrganizationID: v.text("organization_id"), Kind: store.PortalSession,
+		Where: p.where(v), RequestID: v.requestID,
+	})
+	if err != nil {
+		if tenant.IsKind(err, tenant.Unauthenticated) {
+			err = tenant.RefuseField(tenant.Unauthenticated, "password", "Email address or password is wrong.")
+		}
+		return p.again(v, err, (*Portal).showSignIn)
+	}
+	next := local(v.text("next"))
+	if session.Kind == store.PendingSession {
+		remember(v.w, pendingCookie, session.Token, time.Until(session.ExpiresAt))
+		return redirect{to: codePath + "?next=" + url.QueryEscape(next)}, nil
+	}
+	return p.enter(v, session, next), nil
+}
+
+// enter goes on as who has signed in. What was signed in before in this browser ends.
+func (p *Portal) enter(v *visit, session *service.Session, next string) redirect {
+	for _, name := range []string{sessionCookie, actingCookie} {
+		p.end(v, name)
+	}
+	forget(v.w, pendingCookie)
+	remember(v.w, sessionCookie, session.Token, 0)
+	return redirect{to: next}
+}
+
+// end ends the session of a cookie, if it is one, and takes the cookie away.
+func (p *Portal) end(v *visit, name string) error {
+	token := cookie(v.Request, name)
+	if token == "" {
+		return nil
+	}
+	forget(v.w, name)
+	if name == operatorCookie {
+		session, err := p.auth.OperatorSignedIn(v.Context(), token)
+		if err != nil {
+			return nil // it has ended
+		}
+		return p.service.SignOut(v.Context(), *session)
+	}
+	in, err := p.auth.SignedIn(v.Context(), token)
+	if err != nil {
+		return nil
+	}
+	return p.service.SignOut(v.Context(), in.Session)
+}
+
+// codeForm is what the page for the second factor shows.
+type codeForm struct{ Next string }
+
+func (p *Portal) showCode(v *visit) (any, error) {
+	if cookie(v.Request, pendingCookie) == "" {
+		return redirect{to: signInPath}, nil
+	}
+	next := v.URL.Query().Get("next")
+	if v.Method == http.MethodPost {
+		next = v.text("next")
+	}
+	return page{template: "code", title: "Second factor", data: codeForm{local(next)}}, nil
+}
+
+func (p *Portal) enterCode(v *visit) (any, error) {
+	token := cookie(v.Request, pendingCookie)
+	if token == "" {
+		return redirect{to: signInPath, notice: "It took too long. Sign in again.", bad: true}, nil
+	}
+	session, err := p.service.ConfirmSignIn(v.Context(), token, v.text("code"), p.where(v), v.requestID)
+	if err != nil {
+		return p.again(v, err, (*Portal).showCode)
+	}
+	return p.enter(v, session, local(v.text("next"))), nil
+}
+
+// signOut ends the session as somebody else's owner, where there is one, and else the
+// person's own, or the operator's.
+func (p *Portal) signOut(v *visit) (any, error) {
+	if cookie(v.Request, actingCookie) != "" && v.text("all") == "" {
+		in, _ := p.auth.SignedIn(v.Context(), cookie(v.Request, actingCookie))
+		if err := p.end(v, actingCookie); err != nil {
+			return nil, err
+		}
+		if in == nil {
+			return redirect{to: Prefix}, nil
+		}
+		return redirect{to: accountPath(in.AccountID), notice: "You act for " + in.Account.OrganizationName + " no longer."}, nil
+	}
+	if v.text("operator") != "" {
+		if err := p.end(v, operatorCookie); err != nil {
+			return nil, err
+		}
+		return redirect{to: operatorSignInPath, notice: "You are signed out."}, nil
+	}
+	for _, name := range []string{actingCookie, sessionCookie, pendingCookie} {
+		if err := p.end(v, name); err != nil {
+			return nil, err
+		}
+	}
+	return redirect{to: signInPath, notice: "You are signed out."}, nil
+}
+
+func (p *Portal) showOperatorSignIn(v *visit) (any, error) {
+	next := v.URL.Query().Get("next")
+	if v.Method == http.MethodPost {
+		next = v.text("next")
+	}
+	if next = local(next); next == Prefix {
+		next = operatorPath
+	}
+	return page{template: "operator-sign-in", title: "Operator", data: codeForm{next}}, nil
+}
+
+func (p *Portal) operatorSignIn(v *visit) (any, error) {
+	session, err := p.service.OperatorSignIn(v.Context(), v.text("token"), p.where(v), v.requestID)
+	if err != nil {
+		if tenant.IsKind(err, tenant.Unauthenticated) {
+			err = tenant.RefuseField(tenant.Unauthenticated, "token", "That is not the operator's token.")
+		}
+		return p.again(v, err, (*Portal).showOperatorSignIn)
+	}
+	p.end(v, operatorCookie)
+	remember(v.w, operatorCookie, session.Token, 0)
+	next := local(v.text("next"))
+	if next == Prefix {
+		next = operatorPath
+	}
+	return redirect{to: next}, nil
+}
+
+// mails are what a stand-in would have sent.
+func (p *Portal) mails(v *visit) (any, error) {
+	if p.options.Mails == nil {
+		return nil, tenant.Refuse(tenant.NotFound, "")
+	}
+	return page{template: "mails", title: "Mails", data: p.options.Mails.Mails()}, nil
+}
