@@ -8,7 +8,7 @@ var Events = []string{
 	"api_key.created", "api_key.revoked", "api_key.rotated",
 	"calls.terminate",
 	"connection.created", "connection.removed", "connection.updated",
-	"group.created",
+	"group.created", "group.removed", "group.updated",
 	"invitation.created", "invitation.revoked", "invitation.sent",
 	"managed_account.channel_limit_updated", "managed_account.created", "managed_account.credentials_viewed",
 	"managed_account.disabled", "managed_account.enabled", "managed_account.signed_in_as", "managed_account.updated",
