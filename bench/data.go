@@ -393,7 +393,7 @@ func (b *builder) accounts(ctx context.Context, n int) error {
 		made := *change.Accounts[0].After
 		switch rowStatus(i) {
 		case tenant.StatusDisabled:
-			change, err = tenant.Disable(owner, made, nil, at)
+			change, err = tenant.Disable(owner, made, nil, "", at)
 		case tenant.StatusBlocked:
 			change, err = tenant.Block(builderActor, made, at)
 		case tenant.StatusCancelled:

@@ -43,7 +43,7 @@ func TestHangUp(t *testing.T) {
 		w.Release(w.ctx, "2")
 		w.decide(t, admission.Request{Kind: admission.Call, AccountID: a.ID})
 		for range 2 { // an account that is disabled already may be asked again
-			if _, err := w.tenants.DisableAndHangUp(w.ctx, w.actor, a.ID); err != nil {
+			if _, err := w.tenants.DisableAndHangUp(w.ctx, w.actor, a.ID, ""); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -51,7 +51,7 @@ func TestHangUp(t *testing.T) {
 			t.Errorf("asked to hang up: %s, %d channels in use", got, w.inUse(t, a.ID))
 		}
 		w.Release(w.ctx, "1")
-		if _, err := w.tenants.DisableAndHangUp(w.ctx, w.actor, a.ID); err != nil || len(events()) != 2 {
+		if _, err := w.tenants.DisableAndHangUp(w.ctx, w.actor, a.ID, ""); err != nil || len(events()) != 2 {
 			t.Errorf("without a call: %v, %s", err, events())
 		}
 	})

@@ -123,9 +123,9 @@ func TestHistories(t *testing.T) {
 						case "limit":
 							_, err = w.tenants.SetChannelLimit(w.ctx, w.actor, a.ID, &op.limit)
 						case "disable":
-							_, err = w.tenants.DisableAccount(w.ctx, w.actor, a.ID)
+							_, err = w.tenants.DisableAccount(w.ctx, w.actor, a.ID, "")
 						case "enable":
-							_, err = w.tenants.EnableAccount(w.ctx, w.actor, a.ID, false)
+							_, err = w.tenants.EnableAccount(w.ctx, w.actor, a.ID, false, "")
 						}
 						end := time.Since(began)
 						if err != nil {

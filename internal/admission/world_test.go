@@ -154,14 +154,14 @@ func (w *world) setLimit(t fatal, id string, limit int64) {
 
 func (w *world) disable(t fatal, id string) {
 	t.Helper()
-	if _, err := w.tenants.DisableAccount(w.ctx, w.actor, id); err != nil {
+	if _, err := w.tenants.DisableAccount(w.ctx, w.actor, id, ""); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (w *world) enable(t fatal, id string) {
 	t.Helper()
-	if _, err := w.tenants.EnableAccount(w.ctx, w.actor, id, true); err != nil {
+	if _, err := w.tenants.EnableAccount(w.ctx, w.actor, id, true, ""); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -156,6 +156,7 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 	a.Service = service.New(a.DB, a.Sealer, auth.NewPasswords(c.PasswordMinLength), service.Options{
 		DefaultChannels: c.DefaultChannels, Currency: c.Currency, KeepAnswers: c.KeepAnswers,
 		SessionLife: c.SessionLife, PortalURL: portalURL, DirectoryBytes: c.DirectoryMemory << 20, KeepMessages: c.MessageKeep,
+		OperatorToken: a.OperatorToken,
 	})
 	a.messages = carrier.NewDispatcher(a.DB, a.carrier(), a.log)
 	options := httpapi.Options{

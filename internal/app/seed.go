@@ -178,7 +178,7 @@ func (a *App) loadAccount(ctx context.Context, manager *tenant.Actor, seed *Seed
 		if manager == nil {
 			return fail(fmt.Errorf("a root account has no manager to disable it: use blocked"))
 		}
-		_, err = a.Service.DisableAccount(ctx, *manager, account.ID)
+		_, err = a.Service.DisableAccount(ctx, *manager, account.ID, "")
 	case "blocked":
 		_, err = a.Service.BlockAccount(ctx, operator, account.ID)
 	case "cancelled":

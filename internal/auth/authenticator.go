@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/subtle"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,12 +25,15 @@ type Authenticator struct {
 	db       *store.DB
 	sealer   *Sealer
 	operator string
-	switches string
-	keys     *store.Cache[*key]
-	sessions *store.Cache[*session]
-	uses     uses
-	accounts *store.Cache[*account]
-	users    *store.Cache[*user]
+	// operatorID is whose sessions the operator's are, "" without a token.
+	operatorID string
+	switches   string
+	keys       *store.Cache[*key]
+	sessions   *store.Cache[*session]
+	uses       uses
+	accounts   *store.Cache[*account]
+	users      *store.Cache[*user]
+	groups     *store.Cache[*group]
 }
 
 // account is what authentication needs to know of one.
@@ -38,10 +42,14 @@ type account struct {
 	manager bool
 }
 
+// user is kept with the ids of the groups, and group by its own id: what a group grants
+// changes for all its members at once, without a word about any of them.
 type user struct {
 	tenant.User
-	permissions []string
+	groups []string
 }
+
+type group struct{ permissions []string }
 
 // NewAuthenticator makes one. The operator is who holds operatorToken; without
 // a token there is no operator.
@@ -52,9 +60,10 @@ func NewAuthenticator(db *store.DB, sealer *Sealer, operatorToken string) *Authe
 		sessions: store.NewCache[*session](db, 1<<16),
 		accounts: store.NewCache[*account](db, 1<<17),
 		users:    store.NewCache[*user](db, 1<<16),
+		groups:   store.NewCache[*group](db, 1<<16),
 	}
 	if operatorToken != "" {
-		a.operator = sealer.Digest(operatorToken)
+		a.operator, a.operatorID = sealer.Digest(operatorToken), sealer.OperatorID(operatorToken)
 	}
 	return a
 }
@@ -188,7 +197,9 @@ func (a *Authenticator) actor(ctx context.Context, key *key, own *account, r Rea
 	if err != nil {
 		return tenant.Actor{}, err
 	}
-	actor.Permissions = u.permissions
+	if actor.Permissions, err = a.permissions(ctx, u, r); err != nil {
+		return tenant.Actor{}, err
+	}
 	return actor, AdmitUser(&u.User)
 }
 
@@ -249,10 +260,32 @@ func (a *Authenticator) user(ctx context.Context, id string, r Reading) (*user, 
 		u := &user{User: *row}
 		groups, err := tx.GroupsOf(row)
 		for _, g := range groups {
-			u.permissions = append(u.permissions, g.Permissions...)
+			u.groups = append(u.groups, g.ID)
 		}
 		return u, err
 	})
+}
+
+// permissions are what the groups of a user grant now. They may be shared: nobody alters
+// them.
+func (a *Authenticator) permissions(ctx context.Context, u *user, r Reading) (granted []string, err error) {
+	for i, id := range u.groups {
+		g, ok := a.groups.Get(id)
+		if !ok {
+			if g, err = load(ctx, a, a.groups, id, r, func(tx *store.Tx) (*group, error) {
+				permissions, err := tx.GroupPermissions(id)
+				return &group{slices.Clip(permissions)}, err
+			}); err != nil {
+				return nil, err
+			}
+		}
+		if i == 0 {
+			granted = g.permissions
+		} else {
+			granted = append(granted, g.permissions...)
+		}
+	}
+	return granted, nil
 }
 
 // load is what the cache keeps, or the query finds; nothing found is a refusal, which

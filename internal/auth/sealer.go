@@ -80,6 +80,10 @@ func (s *Sealer) Digest(secret string) string {
 	return string(text[:])
 }
 
+// OperatorID names who holds an operator token, in the sessions of the operator: those
+// of another token are another's.
+func (s *Sealer) OperatorID(token string) string { return s.Digest("operator " + token) }
+
 // sealVersion leads every sealed text and says which keys made it.
 const sealVersion = "1."
 

@@ -46,6 +46,9 @@ func (a *Authenticator) SignedIn(ctx context.Context, token string) (*SignedIn, 
 	if err != nil {
 		return nil, err
 	}
+	if s.AccountID == store.OperatorAccount {
+		return nil, unauthenticated()
+	}
 	own, managing, err := a.standing(ctx, s.AccountID, Reading{})
 	if err != nil {
 		return nil, err
@@ -64,16 +67,41 @@ func (a *Authenticator) SignedIn(ctx context.Context, token string) (*SignedIn, 
 	if err := a.lasts(ctx, s); err != nil {
 		return nil, err
 	}
+	permissions, err := a.permissions(ctx, user, Reading{})
+	if err != nil {
+		return nil, err
+	}
 	in := &SignedIn{Session: s.Session, User: user.User, Account: own.Account}
 	in.Actor = tenant.Actor{
 		AccountID: own.ID, ManagerID: own.ManagerID, UserID: s.UserID, CredentialID: s.ID, Manager: own.manager,
-		Permissions: slices.Clone(user.permissions), PersonAccountID: s.PersonAccountID, PersonUserID: s.PersonUserID,
+		Permissions: slices.Clone(permissions), PersonAccountID: s.PersonAccountID, PersonUserID: s.PersonUserID,
 	}
 	if s.PersonUserID == "" {
 		return in, nil
 	}
 	in.Person, err = a.person(ctx, s, own)
 	return in, err
+}
+
+// OperatorSignedIn is the session of the operator that the token is of. It refuses as
+// SignedIn does, also a session that was begun with another operator token, and any of
+// a user's.
+func (a *Authenticator) OperatorSignedIn(ctx context.Context, sessionToken string) (*store.Session, error) {
+	s, err := a.session(ctx, a.sealer.Digest(sessionToken))
+	if err != nil {
+		return nil, err
+	}
+	if s.AccountID != store.OperatorAccount {
+		return nil, unauthenticated()
+	}
+	if a.operatorID == "" || s.UserID != a.operatorID {
+		return nil, over("The session was ended. Sign in again.")
+	}
+	if err := a.lasts(ctx, s); err != nil {
+		return nil, err
+	}
+	session := s.Session
+	return &session, nil
 }
 
 // person is who acts as the owner of a managed account: still somebody who may.
@@ -92,7 +120,11 @@ func (a *Authenticator) person(ctx context.Context, s *session, own *account) (*
 	if err := AdmitUser(&person.User); err != nil {
 		return nil, err
 	}
-	may := tenant.Actor{AccountID: manager.ID, UserID: person.ID, Permissions: person.permissions}
+	permissions, err := a.permissions(ctx, person, Reading{})
+	if err != nil {
+		return nil, err
+	}
+	may := tenant.Actor{AccountID: manager.ID, UserID: person.ID, Permissions: permissions}
 	if own.ManagerID != manager.ID || !manager.manager || !may.Can(tenant.SignInAsOwner) {
 		return nil, over("You may not act for this account any more.")
 	}

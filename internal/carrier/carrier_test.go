@@ -259,7 +259,7 @@ func TestStopped(t *testing.T) {
 	operator := tenant.Actor{Operator: true}
 	for name, stop := range map[string]func(w *world, ctx context.Context) error{
 		"disabled": func(w *world, ctx context.Context) error {
-			_, err := w.DisableAccount(ctx, w.manager, w.actor.AccountID)
+			_, err := w.DisableAccount(ctx, w.manager, w.actor.AccountID, "")
 			return err
 		},
 		"blocked": func(w *world, ctx context.Context) error {

@@ -128,9 +128,9 @@ func (s *Server) disableAccount(c *call) (any, error) {
 		return nil, err
 	}
 	if is(body.HangUpCalls) {
-		return accountAnswer(s.service.DisableAndHangUp(c.Context(), c.actor, c.id))
+		return accountAnswer(s.service.DisableAndHangUp(c.Context(), c.actor, c.id, ""))
 	}
-	return accountAnswer(s.service.DisableAccount(c.Context(), c.actor, c.id))
+	return accountAnswer(s.service.DisableAccount(c.Context(), c.actor, c.id, ""))
 }
 
 func (s *Server) enableAccount(c *call) (any, error) {
@@ -138,7 +138,7 @@ func (s *Server) enableAccount(c *call) (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	return accountAnswer(s.service.EnableAccount(c.Context(), c.actor, c.id, is(body.ReenableAllConnections)))
+	return accountAnswer(s.service.EnableAccount(c.Context(), c.actor, c.id, is(body.ReenableAllConnections), ""))
 }
 
 func (s *Server) updateChannelLimit(c *call) (any, error) {

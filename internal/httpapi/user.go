@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tenantry/tenantry/api"
+	"github.com/tenantry/tenantry/internal/csvfile"
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/tenant"
 )
@@ -107,7 +108,7 @@ func (s *Server) groupsReport(c *call) (any, error) {
 	if accept == "" || accept == "*/*" {
 		accept = c.Header.Get("Content-Type")
 	}
-	report := &reportWriter{}
+	report, rows := &reportWriter{}, &csvfile.Users{}
 	each := func(fn func(*service.User) error) error {
 		if !s.reports.enter(c.actor.CredentialID, mostReports) {
 			return tenant.RefuseParameter(tenant.TooMany, "Authorization", "Other reports for this key are under way.")
@@ -117,9 +118,10 @@ func (s *Server) groupsReport(c *call) (any, error) {
 	}
 	if prefersCSV(accept) {
 		return stream{"text/csv; charset=utf-8", func(w io.Writer) error {
-			io.WriteString(w, "id,email,user_status,created_at,last_sign_in_at,groups")
+			io.WriteString(w, csvfile.UsersHeader)
 			return each(func(u *service.User) error {
-				_, err := w.Write(report.csv(u))
+				// The line break stands before a row: the contract's example ends without one.
+				_, err := w.Write(rows.Row(u))
 				return err
 			})
 		}}, nil
@@ -165,86 +167,7 @@ func prefersCSV(accept string) bool {
 // answer with the most rows, so that nothing is allocated for a row.
 type reportWriter struct {
 	row   []byte
-	cell  []byte
 	wrote bool
-}
-
-// csv is a row with the line break before it: the contract's example ends
-// without one.
-func (r *reportWriter) csv(u *service.User) []byte {
-	r.row = append(r.row[:0], '\n')
-	r.row = appendCell(r.row, u.ID)
-	r.row = append(r.row, ',')
-	r.row = appendCell(r.row, u.Email)
-	r.row = append(r.row, ',')
-	r.row = append(r.row, u.Status...)
-	r.row = append(r.row, ',')
-	r.row = u.CreatedAt.AppendFormat(r.row, api.TimeFormat)
-	r.row = append(r.row, ',')
-	if !u.LastSignInAt.IsZero() {
-		r.row = u.LastSignInAt.AppendFormat(r.row, api.TimeFormat)
-	}
-	r.row = append(r.row, ',')
-	r.cell = r.cell[:0]
-	for i, g := range u.Groups {
-		if i > 0 {
-			r.cell = append(r.cell, ", "...)
-		}
-		r.cell = append(r.cell, g.Name...)
-	}
-	r.row = appendCell(r.row, r.cell)
-	return r.row
-}
-
-// appendCell writes one cell, quoted where RFC 4180 wants it. A cell that a
-// spreadsheet would take for a formula gets an apostrophe in front: it then
-// stays the text it is.
-func appendCell[T string | []byte](row []byte, cell T) []byte {
-	formula := startsFormula(cell)
-	if !formula && !needsQuotes(cell) {
-		return append(row, cell...)
-	}
-	row = append(row, '"')
-	if formula {
-		row = append(row, '\'')
-	}
-	for i := range len(cell) {
-		if cell[i] == '"' {
-			row = append(row, '"')
-		}
-		row = append(row, cell[i])
-	}
-	return append(row, '"')
-}
-
-func needsQuotes[T string | []byte](cell T) bool {
-	for i := range len(cell) {
-		switch cell[i] {
-		case ',', '"', '\n', '\r':
-			return true
-		}
-	}
-	return len(cell) > 0 && (cell[0] == ' ' || cell[len(cell)-1] == ' ')
-}
-
-// startsFormula looks at the first character that is not a space: = + - @, their
-// full-width forms, and the control characters that spreadsheets skip.
-func startsFormula[T string | []byte](cell T) bool {
-	if len(cell) == 0 {
-		return false
-	}
-	switch c := cell[0]; {
-	case c == '=', c == '+', c == '-', c == '@', c == '\t', c == '\r', c == '\n':
-		return true
-	case c != ' ' && c < 0x80:
-		return false
-	}
-	switch r := []rune(strings.TrimLeft(string(cell), " \u00a0\u3000")); {
-	case len(r) == 0:
-		return false
-	default:
-		return strings.ContainsRune("=+-@\t\r\n＝＋－＠", r[0])
-	}
 }
 
 // json is a row with the comma before it, if it is not the first.

@@ -268,20 +268,29 @@ func (s *Service) UpdateManagedAccount(ctx context.Context, actor tenant.Actor, 
 	})
 }
 
-// DisableAccount stops one of the actor's accounts: its keys, its users' keys
-// and their sessions end with the same commit, and its connections are off.
-func (s *Service) DisableAccount(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
-	return s.alter(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
-		return disable(tx, actor, a)
+// RevealCredentials is one of the actor's accounts in full, for somebody who is to see
+// its key and token: the account's audit log tells who did.
+func (s *Service) RevealCredentials(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
+	return s.alter(ctx, actor, id, func(_ *store.Tx, a tenant.Account) (tenant.Change, error) {
+		return tenant.CredentialsViewed(actor, a), nil
 	})
 }
 
-func disable(tx *store.Tx, actor tenant.Actor, a tenant.Account) (tenant.Change, error) {
+// DisableAccount stops one of the actor's accounts: its keys, its users' keys
+// and their sessions end with the same commit, and its connections are off. reason is
+// for the audit log, "" for none.
+func (s *Service) DisableAccount(ctx context.Context, actor tenant.Actor, id, reason string) (*Account, error) {
+	return s.alter(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
+		return disable(tx, actor, a, reason)
+	})
+}
+
+func disable(tx *store.Tx, actor tenant.Actor, a tenant.Account, reason string) (tenant.Change, error) {
 	connections, err := tx.ConnectionRows(a.ID)
 	if err != nil {
 		return tenant.Change{}, err
 	}
-	return tenant.Disable(actor, a, connections, tx.Now())
+	return tenant.Disable(actor, a, connections, reason, tx.Now())
 }
 
 // hangUpChunk is how many calls one event names.
@@ -290,7 +299,7 @@ const hangUpChunk = 1000
 // DisableAndHangUp is DisableAccount, and asks the switches in the same commit to end
 // the calls that run: in the lane of the account's leases, so that no call begins
 // unseen beside it. Asked for again it names those that run still.
-func (s *Service) DisableAndHangUp(ctx context.Context, actor tenant.Actor, id string) (account *Account, err error) {
+func (s *Service) DisableAndHangUp(ctx context.Context, actor tenant.Actor, id, reason string) (account *Account, err error) {
 	if err := MayManage(actor); err != nil {
 		return nil, err
 	}
@@ -299,7 +308,7 @@ func (s *Service) DisableAndHangUp(ctx context.Context, actor tenant.Actor, id s
 		if err != nil {
 			return err
 		}
-		change, err := disable(tx, actor, *row)
+		change, err := disable(tx, actor, *row, reason)
 		if err != nil {
 			return err
 		}
@@ -332,8 +341,8 @@ func (s *Service) DisableAndHangUp(ctx context.Context, actor tenant.Actor, id s
 
 // EnableAccount lifts what DisableAccount did, never what the operator did. With
 // reenable the account's connections are switched on again; those that cannot be
-// are in LeftOff.
-func (s *Service) EnableAccount(ctx context.Context, actor tenant.Actor, id string, reenable bool) (*Account, error) {
+// are in LeftOff. reason is for the audit log, "" for none.
+func (s *Service) EnableAccount(ctx context.Context, actor tenant.Actor, id string, reenable bool, reason string) (*Account, error) {
 	var left []tenant.LeftOff
 	account, err := s.alter(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
 		var connections []tenant.Connection
@@ -343,7 +352,7 @@ func (s *Service) EnableAccount(ctx context.Context, actor tenant.Actor, id stri
 				return tenant.Change{}, err
 			}
 		}
-		change, err := tenant.Enable(actor, a, connections, reenable, tx.Now())
+		change, err := tenant.Enable(actor, a, connections, reenable, reason, tx.Now())
 		left = change.LeftOff
 		return change, err
 	})

@@ -107,6 +107,21 @@ func (s *Service) RemoveConnection(ctx context.Context, actor tenant.Actor, acco
 	return connection, err
 }
 
+// ManagedConnections are all connections of one of the actor's accounts, by name.
+func (s *Service) ManagedConnections(ctx context.Context, actor tenant.Actor, id string) (connections []tenant.Connection, err error) {
+	if err := MayManage(actor); err != nil {
+		return nil, err
+	}
+	err = s.db.View(ctx, func(tx *store.Tx) error {
+		if _, err := tx.ManagedAccount(actor.AccountID, id); err != nil {
+			return err
+		}
+		connections, err = tx.Connections(id)
+		return err
+	})
+	return connections, err
+}
+
 // ChannelUse is what the calls of an account hold now.
 type ChannelUse struct {
 	// Limit and InUse are outbound channels.

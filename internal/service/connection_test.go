@@ -86,7 +86,7 @@ func TestReenable(t *testing.T) {
 		}
 		enable := func(reenable bool) *service.Account {
 			t.Helper()
-			account, err := w.EnableAccount(w.ctx, manager, child.ID, reenable)
+			account, err := w.EnableAccount(w.ctx, manager, child.ID, reenable, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,7 +94,7 @@ func TestReenable(t *testing.T) {
 		}
 		disable := func() {
 			t.Helper()
-			if _, err := w.DisableAccount(w.ctx, manager, child.ID); err != nil {
+			if _, err := w.DisableAccount(w.ctx, manager, child.ID, ""); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -164,7 +164,7 @@ func TestConnectionsOfStoppedAccounts(t *testing.T) {
 		root := w.root(t, "root@example.com", 10)
 		manager := w.actor(t, root.Key)
 		child := w.child(t, manager, nil)
-		if _, err := w.DisableAccount(w.ctx, manager, child.ID); err != nil {
+		if _, err := w.DisableAccount(w.ctx, manager, child.ID, ""); err != nil {
 			t.Fatal(err)
 		}
 		in := tenant.Connection{Name: "x", Kind: tenant.KindCredentials, Usernames: []string{"x"}, Active: true}
@@ -176,7 +176,7 @@ func TestConnectionsOfStoppedAccounts(t *testing.T) {
 		if _, err := w.AlterConnection(w.ctx, operator, child.ID, made.ID, on); !is(err, tenant.Conflict) {
 			t.Errorf("switched on in a disabled account: %v", err)
 		}
-		if _, err := w.EnableAccount(w.ctx, manager, child.ID, false); err != nil {
+		if _, err := w.EnableAccount(w.ctx, manager, child.ID, false, ""); err != nil {
 			t.Fatal(err)
 		}
 		if c, err := w.AlterConnection(w.ctx, operator, child.ID, made.ID, on); err != nil || !c.Active {

@@ -200,9 +200,9 @@ func (d desk) do(in asked, id string) (out got, made string, err error) {
 			account = &service.Account{Account: *row}
 		}
 	case disable:
-		account, err = d.DisableAccount(d.ctx, d.manager, id)
+		account, err = d.DisableAccount(d.ctx, d.manager, id, "")
 	case enable:
-		account, err = d.EnableAccount(d.ctx, d.manager, id, false)
+		account, err = d.EnableAccount(d.ctx, d.manager, id, false, "")
 	case cancel:
 		account, err = d.CancelAccount(d.ctx, operator, id)
 	}

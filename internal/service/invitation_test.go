@@ -119,7 +119,7 @@ func TestPasswordReset(t *testing.T) {
 		// Nobody who may not sign in gets a link, or can use one.
 		request(p.owner)
 		token = w.token(t, p.owner)
-		if _, err := w.DisableAccount(w.ctx, p.manager, p.child.ID); err != nil {
+		if _, err := w.DisableAccount(w.ctx, p.manager, p.child.ID, ""); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.ResetPassword(w.ctx, token, another, ""); !is(err, tenant.Inactive) {

@@ -315,7 +315,7 @@ func (m *machine) update(t *rapid.T) {
 
 func (m *machine) disable(t *rapid.T) {
 	m.alter(t, "disable", func(actor tenant.Actor, id string) (*service.Account, error) {
-		return m.DisableAccount(m.ctx, actor, id)
+		return m.DisableAccount(m.ctx, actor, id, "")
 	}, func(a *modelAccount) string { return final(a, true) }, func(a *modelAccount) bool {
 		changed := set(&a.disabled, true)
 		for _, c := range a.connections {
@@ -331,7 +331,7 @@ func (m *machine) enable(t *rapid.T) {
 	reenable := rapid.Bool().Draw(t, "reenable")
 	var left []string
 	m.alter(t, "enable", func(actor tenant.Actor, id string) (*service.Account, error) {
-		account, err := m.EnableAccount(m.ctx, actor, id, reenable)
+		account, err := m.EnableAccount(m.ctx, actor, id, reenable, "")
 		if err == nil {
 			for _, l := range account.LeftOff {
 				left = append(left, l.Connection.Name)

@@ -55,10 +55,10 @@ func TestEndsOnAllNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	soon("a session", session(s.Token))
-	if _, err := one.DisableAccount(one.ctx, p.manager, p.child.ID); err != nil {
+	if _, err := one.DisableAccount(one.ctx, p.manager, p.child.ID, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := one.EnableAccount(one.ctx, p.manager, p.child.ID, false); err != nil {
+	if _, err := one.EnableAccount(one.ctx, p.manager, p.child.ID, false, ""); err != nil {
 		t.Fatal(err)
 	}
 	soon("a session from before the account was disabled", session(other.Token))

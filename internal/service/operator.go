@@ -198,26 +198,32 @@ func (s *Service) CreateGroup(ctx context.Context, actor tenant.Actor, accountID
 		if _, err := s.anyAccount(tx, accountID); err != nil {
 			return nil, err
 		}
-		groups, err := tx.Groups(accountID)
+		group, err := s.addGroup(tx, actor, tenant.Group{ID: id, AccountID: accountID, Name: name, Permissions: permissions})
 		if err != nil {
 			return nil, err
 		}
-		if len(groups) >= tenant.MaxGroups {
-			return nil, tenant.Refuse(tenant.Conflict, fmt.Sprintf("An organization may have at most %d groups.", tenant.MaxGroups))
-		}
-		if id == "" {
-			id = s.db.Source().NewID()
-		}
-		group := tenant.Group{ID: id, AccountID: accountID, Name: name, Permissions: permissions, CreatedAt: tx.Now()}
-		change, err := tenant.NewGroup(actor, group)
-		if err != nil {
-			return nil, err
-		}
-		if err := tx.Apply(change); err != nil {
-			return nil, err
-		}
-		return answer(&group)
+		return answer(group)
 	})
+}
+
+// addGroup makes a group, and its id where it has none.
+func (s *Service) addGroup(tx *store.Tx, actor tenant.Actor, group tenant.Group) (*tenant.Group, error) {
+	groups, err := tx.Groups(group.AccountID)
+	if err != nil {
+		return nil, err
+	}
+	if len(groups) >= tenant.MaxGroups {
+		return nil, tenant.Refuse(tenant.Conflict, fmt.Sprintf("An organization may have at most %d groups.", tenant.MaxGroups))
+	}
+	if group.ID == "" {
+		group.ID = s.db.Source().NewID()
+	}
+	group.CreatedAt = tx.Now()
+	change, err := tenant.NewGroup(actor, group)
+	if err != nil {
+		return nil, err
+	}
+	return &group, tx.Apply(change)
 }
 
 // SetMember puts a user into a group, or takes the user out of it.
@@ -227,23 +233,8 @@ func (s *Service) SetMember(ctx context.Context, actor tenant.Actor, accountID, 
 		return nil, err
 	}
 	err = s.db.Update(ctx, lane, func(tx *store.Tx) error {
-		group, err := tx.Group(accountID, groupID, "group_id")
+		row, err := setMember(tx, actor, accountID, groupID, userID, member)
 		if err != nil {
-			return err
-		}
-		row, err := tx.User(accountID, userID, "user_id")
-		if err != nil {
-			return err
-		}
-		groups, err := tx.GroupsOf(row)
-		if err != nil {
-			return err
-		}
-		rule := tenant.Leave
-		if member {
-			rule = tenant.Join
-		}
-		if err := tx.Apply(rule(actor, *row, *group, groups)); err != nil {
 			return err
 		}
 		user = &User{User: *row}
@@ -251,6 +242,29 @@ func (s *Service) SetMember(ctx context.Context, actor tenant.Actor, accountID, 
 		return err
 	})
 	return user, err
+}
+
+func setMember(tx *store.Tx, actor tenant.Actor, accountID, groupID, userID string, member bool) (*tenant.User, error) {
+	group, err := tx.Group(accountID, groupID, "group_id")
+	if err != nil {
+		return nil, err
+	}
+	user, err := tx.User(accountID, userID, "user_id")
+	if err != nil {
+		return nil, err
+	}
+	groups, err := tx.GroupsOf(user)
+	if err != nil {
+		return nil, err
+	}
+	if !member {
+		return user, tx.Apply(tenant.Leave(actor, *user, *group, groups))
+	}
+	change, err := tenant.Join(actor, *user, *group, groups)
+	if err != nil {
+		return nil, err
+	}
+	return user, tx.Apply(change)
 }
 
 // AuditFilter bounds a list of the audit log by time; a zero time bounds

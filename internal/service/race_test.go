@@ -245,9 +245,12 @@ func TestDisableRace(t *testing.T) {
 		for n := range rounds {
 			var err error
 			enable := func(ctx context.Context, actor tenant.Actor, id string) (*service.Account, error) {
-				return w.EnableAccount(ctx, actor, id, false)
+				return w.EnableAccount(ctx, actor, id, false, "")
 			}
-			stopping, starting := w.DisableAccount, enable
+			disable := func(ctx context.Context, actor tenant.Actor, id string) (*service.Account, error) {
+				return w.DisableAccount(ctx, actor, id, "")
+			}
+			stopping, starting := disable, enable
 			actor, id := manager, child.ID
 			switch n % 3 {
 			case 1:

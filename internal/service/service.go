@@ -35,6 +35,8 @@ type Options struct {
 	// KeepMessages is how long a message is remembered after it was to be sent; 0 means
 	// 72 hours.
 	KeepMessages time.Duration
+	// OperatorToken is what the operator signs in with; "" means that nobody does.
+	OperatorToken string
 	// DirectoryBytes bounds the memory of the list indexes; 0 means 1 GiB.
 	DirectoryBytes int64
 }

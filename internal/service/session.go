@@ -3,6 +3,7 @@ package service
 import (
 	"cmp"
 	"context"
+	"crypto/subtle"
 	"net/netip"
 	"strings"
 	"time"
@@ -256,6 +257,42 @@ func (s *Service) admit(tx *store.Tx, user *tenant.User) (*tenant.Account, error
 	return account, auth.AdmitUser(user)
 }
 
+// OperatorSignIn starts a portal session of the operator, for who has the operator
+// token. Wrong ones are refused with kind Unauthenticated, and count with the failures
+// of those who sign in from there. No account's audit log is told of it.
+func (s *Service) OperatorSignIn(ctx context.Context, token string, where Where, _ string) (*Session, error) {
+	counted := s.triesFrom(where)
+	if err := counted.begin(ctx); err != nil {
+		if tenant.IsKind(err, tenant.TooMany) {
+			err = tenant.RefuseField(tenant.TooMany, "token", "Too many tries. Wait a little.")
+		}
+		return nil, err
+	}
+	id := s.sealer.OperatorID(token)
+	if s.options.OperatorToken == "" || subtle.ConstantTimeCompare([]byte(id), []byte(s.sealer.OperatorID(s.options.OperatorToken))) != 1 {
+		return nil, cmp.Or(counted.failed(ctx, nil), error(tenant.RefuseField(tenant.Unauthenticated, "token", "The operator token is wrong.")))
+	}
+	operator := tenant.User{ID: id, AccountID: store.OperatorAccount}
+	var session *Session
+	err := s.db.UpdateAll(ctx, append(counted.lanes(), store.OperatorAccount), func(tx *store.Tx) (err error) {
+		if err := counted.forget(tx); err != nil {
+			return err
+		}
+		session, err = s.startSession(tx, &operator, &tenant.Account{}, SignIn{Kind: store.PortalSession, Where: where}, s.options.SessionLife)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	session.User = User{}
+	return session, nil
+}
+
+// EndOperatorSessions ends all sessions of the operator, wherever they are.
+func (s *Service) EndOperatorSessions(ctx context.Context) error {
+	return s.db.Update(ctx, store.OperatorAccount, func(tx *store.Tx) error { return tx.EndOperatorSessions(store.EndedBySignOut) })
+}
+
 // Session is the API session of a token, while it lasts. Anything else is refused
 // with kind Unauthenticated.
 func (s *Service) Session(ctx context.Context, token string) (session *Session, err error) {
@@ -394,15 +431,23 @@ type tries struct {
 	s       *Service
 	counted []tenant.Tries // of the mail's first
 	most    []int64
+	// nobody: they are for no address of mail.
+	nobody bool
 }
 
 func (s *Service) triesOf(email string, where Where) *tries {
 	t := &tries{s: s, counted: []tenant.Tries{{Subject: s.sealer.Digest("try for " + tenant.EmailKey(email))}}, most: []int64{tenant.MaxTries}}
 	if where.Address != "" {
-		t.counted = append(t.counted, tenant.Tries{Subject: s.sealer.Digest("try from " + network(where.Address))})
-		t.most = append(t.most, tenant.MaxTriesFrom)
+		from := s.triesFrom(where)
+		t.counted, t.most = append(t.counted, from.counted...), append(t.most, from.most...)
 	}
 	return t
+}
+
+// triesFrom counts for where they come from alone.
+func (s *Service) triesFrom(where Where) *tries {
+	from := tenant.Tries{Subject: s.sealer.Digest("try from " + network(where.Address))}
+	return &tries{s: s, counted: []tenant.Tries{from}, most: []int64{tenant.MaxTriesFrom}, nobody: true}
 }
 
 // network is what one customer has: of IPv6, 64 bits.
@@ -511,7 +556,7 @@ func (t *tries) forget(tx *store.Tx) error {
 		if err != nil {
 			return err
 		}
-		if i == 0 {
+		if i == 0 && !t.nobody {
 			one = tenant.Tries{Subject: one.Subject, Since: one.Since}
 		} else {
 			one.Count = max(0, one.Count-1)

@@ -72,8 +72,8 @@ func TestSessionsEnd(t *testing.T) {
 		begin()
 		alive("child@example.com", true)
 
-		account(func() (*service.Account, error) { return w.DisableAccount(w.ctx, manager, child.ID) })
-		account(func() (*service.Account, error) { return w.EnableAccount(w.ctx, manager, child.ID, false) })
+		account(func() (*service.Account, error) { return w.DisableAccount(w.ctx, manager, child.ID, "") })
+		account(func() (*service.Account, error) { return w.EnableAccount(w.ctx, manager, child.ID, false, "") })
 		alive("child@example.com", false)
 		alive("user@example.com", false)
 

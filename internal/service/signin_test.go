@@ -123,8 +123,8 @@ func TestPortalSessionsEnd(t *testing.T) {
 		account := func(_ *service.Account, err error) error { return err }
 		user := func(_ *service.User, err error) error { return err }
 		stops := []stop{
-			{"account disabled", func() error { return account(w.DisableAccount(w.ctx, p.manager, p.child.ID)) },
-				func() error { return account(w.EnableAccount(w.ctx, p.manager, p.child.ID, false)) }, true, tenant.Inactive, "ended"},
+			{"account disabled", func() error { return account(w.DisableAccount(w.ctx, p.manager, p.child.ID, "")) },
+				func() error { return account(w.EnableAccount(w.ctx, p.manager, p.child.ID, false, "")) }, true, tenant.Inactive, "ended"},
 			{"account blocked", func() error { return account(w.BlockAccount(w.ctx, operator, p.child.ID)) },
 				func() error { return account(w.UnblockAccount(w.ctx, operator, p.child.ID)) }, true, tenant.Blocked, "ended"},
 			{"manager blocked", func() error { return account(w.BlockAccount(w.ctx, operator, p.root.ID)) },

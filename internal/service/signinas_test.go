@@ -98,8 +98,8 @@ func TestSignInAs(t *testing.T) {
 				func() error { _, err := w.UnblockAccount(w.ctx, operator, p.root.ID); return err }, true},
 			{"the manager is none any more", func() error { _, err := w.RevokeManager(w.ctx, operator, p.root.ID); return err },
 				func() error { _, err := w.ApproveManager(w.ctx, operator, p.root.ID, nil); return err }, true},
-			{"the account is disabled", func() error { _, err := w.DisableAccount(w.ctx, p.manager, p.child.ID); return err },
-				func() error { _, err := w.EnableAccount(w.ctx, p.manager, p.child.ID, false); return err }, true},
+			{"the account is disabled", func() error { _, err := w.DisableAccount(w.ctx, p.manager, p.child.ID, ""); return err },
+				func() error { _, err := w.EnableAccount(w.ctx, p.manager, p.child.ID, false, ""); return err }, true},
 			{"the person leaves the group", func() error {
 				_, err := w.SetMember(w.ctx, operator, p.root.ID, group.ID, agent.ID, false)
 				return err
@@ -155,7 +155,7 @@ func TestSignInAsRefusals(t *testing.T) {
 				t.Errorf("%s: %v, want %s", test.name, test.got, refusal(test.want))
 			}
 		}
-		if _, err := w.DisableAccount(w.ctx, p.manager, p.child.ID); err != nil {
+		if _, err := w.DisableAccount(w.ctx, p.manager, p.child.ID, ""); err != nil {
 			t.Fatal(err)
 		}
 		if err := try("agent@example.com", p.child.ID, "r", time.Hour); !is(err, tenant.Inactive) {

@@ -214,8 +214,9 @@ func (p *reportPart) read(tx *store.Tx, accountID string, after int64) error {
 		user := &p.users[i]
 		first := len(p.groups)
 		for len(rest) > 0 && rest[0].UserNumber <= user.Number {
-			if rest[0].UserNumber == user.Number {
-				p.groups = append(p.groups, groups[place[rest[0].GroupID]])
+			// A group that has gone may still have members.
+			if at, there := place[rest[0].GroupID]; there && rest[0].UserNumber == user.Number {
+				p.groups = append(p.groups, groups[at])
 			}
 			rest = rest[1:]
 		}

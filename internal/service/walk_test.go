@@ -121,9 +121,9 @@ func (c *crowd) disturb(t *rapid.T) {
 		c.grow(t, rapid.IntRange(1, 4).Draw(t, "new"))
 		return
 	case "disable":
-		got, err = c.DisableAccount(c.ctx, c.actor, id)
+		got, err = c.DisableAccount(c.ctx, c.actor, id, "")
 	case "enable":
-		got, err = c.EnableAccount(c.ctx, c.actor, id, false)
+		got, err = c.EnableAccount(c.ctx, c.actor, id, false, "")
 	case "block":
 		got, err = c.BlockAccount(c.ctx, operator, id)
 	case "unblock":

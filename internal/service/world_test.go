@@ -89,7 +89,7 @@ func newWorld(ctx context.Context, db *store.DB, clock *clock) (*world, error) {
 	}
 	return &world{
 		ctx: ctx, db: db, clock: clock, sealer: sealer,
-		Service: service.New(db, sealer, auth.NewPasswords(0), service.Options{DefaultChannels: 2, PortalURL: "https://portal.example.com"}),
+		Service: service.New(db, sealer, auth.NewPasswords(0), service.Options{DefaultChannels: 2, PortalURL: "https://portal.example.com", OperatorToken: "token"}),
 		auth:    auth.NewAuthenticator(db, sealer, "token"),
 	}, nil
 }

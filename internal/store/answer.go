@@ -49,8 +49,8 @@ const keepOver = 24 * time.Hour
 
 // Prune forgets at most limit answers, leases and messages whose time is over, as many
 // sessions, invitations and the like a day later, the events from before keep, deliveries
-// a little older than that, and processes not seen since keep, and returns how many rows
-// went.
+// a little older than that, processes not seen since keep, and memberships of a group that
+// has gone, and returns how many rows went.
 func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 	var total int64
 	for _, query := range []string{
@@ -89,5 +89,25 @@ func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 		return total, err
 	}
 	nodes, err := tx.execCount("DELETE FROM node WHERE seen_at < $1", micros(keep))
-	return total + n + deliveries + nodes, err
+	if err != nil {
+		return total, err
+	}
+	members, err := tx.pruneMembers(limit)
+	return total + n + deliveries + nodes + members, err
+}
+
+// pruneMembers takes at most limit users out of a group that has gone. Nobody joins it
+// any more.
+func (tx *Tx) pruneMembers(limit int) (int64, error) {
+	id, err := one(tx, scanText, "SELECT id FROM removed_group ORDER BY id LIMIT 1")
+	if err != nil || id == nil {
+		return 0, err
+	}
+	n, err := tx.execCount(`DELETE FROM membership WHERE (account_id, user_number, group_id) IN
+		(SELECT account_id, user_number, group_id FROM membership WHERE group_id = $1 ORDER BY user_number LIMIT $2)`, *id, limit)
+	if err != nil || n == int64(limit) {
+		return n, err
+	}
+	groups, err := tx.execCount("DELETE FROM removed_group WHERE id = $1", *id)
+	return n + groups, err
 }

@@ -184,7 +184,7 @@ func TestConnectionsAreAnnounced(t *testing.T) {
 					if err != nil {
 						return tenant.Change{}, err
 					}
-					return tenant.Disable(tenant.Actor{Operator: true}, a, rows, tx.Now())
+					return tenant.Disable(tenant.Actor{Operator: true}, a, rows, "", tx.Now())
 				})
 			}, []string{"c"}},
 			{"enable", func() error {
@@ -193,7 +193,7 @@ func TestConnectionsAreAnnounced(t *testing.T) {
 					if err != nil {
 						return tenant.Change{}, err
 					}
-					return tenant.Enable(tenant.Actor{Operator: true}, a, list, true, tx.Now())
+					return tenant.Enable(tenant.Actor{Operator: true}, a, list, true, "", tx.Now())
 				})
 			}, []string{"c"}},
 			{"give a number up", func() error {

@@ -154,8 +154,8 @@ func (db *DB) Ready(ctx context.Context) error {
 }
 
 // Announce registers a function that hears, after each commit and before it is
-// confirmed, the ids of what changed: accounts, users, connections, their identities
-// and key digests. What other processes commit it hears as soon as they say so; nil means that anything may
+// confirmed, the ids of what changed: accounts, users, groups, connections, their
+// identities and key digests. What other processes commit it hears as soon as they say so; nil means that anything may
 // have changed. It must not block.
 func (db *DB) Announce(listener func(ids []string)) {
 	db.mu.Lock()

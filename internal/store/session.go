@@ -17,6 +17,11 @@ const (
 	PendingSession SessionKind = "pending"
 )
 
+// OperatorAccount stands for an account in the portal sessions of the operator; no
+// account has that id. The user of such a session is whoever holds the operator token,
+// named by auth.Sealer.OperatorID.
+const OperatorAccount = "operator"
+
 // Why a session ended before its time.
 const (
 	EndedBySignOut  = "signed_out"
@@ -93,6 +98,11 @@ func (tx *Tx) EndSessionsOf(accountID, userID, why string) error {
 		return err
 	}
 	return tx.endSessions(ofPersons+" AND person_user_id = $4", why, accountID, userID)
+}
+
+// EndOperatorSessions ends all sessions of the operator.
+func (tx *Tx) EndOperatorSessions(why string) error {
+	return tx.endSessions("account_id = $3", why, OperatorAccount)
 }
 
 // ofPersons are the sessions of an account's people as others' owners. That the id is

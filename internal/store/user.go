@@ -246,10 +246,40 @@ func (tx *Tx) GroupsOf(user *tenant.User) ([]tenant.Group, error) {
 		WHERE m.account_id = $1 AND m.user_number = $2 ORDER BY g.name`, user.AccountID, user.Number)
 }
 
+// GroupPermissions are what a group grants, nothing for one that has gone.
+func (tx *Tx) GroupPermissions(id string) ([]string, error) {
+	text, err := one(tx, scanText, "SELECT permissions FROM organization_group WHERE id = $1", id)
+	if err != nil || text == nil {
+		return nil, err
+	}
+	return strings.Fields(*text), nil
+}
+
+// MembersOf are the numbers of at most limit users who are in a group, above after, in
+// order.
+func (tx *Tx) MembersOf(groupID string, after int64, limit int) ([]int64, error) {
+	return all(tx, func(row scanner, n *int64) error { return row.Scan(n) },
+		"SELECT user_number FROM membership WHERE group_id = $1 AND user_number > $2 ORDER BY user_number LIMIT $3", groupID, after, limit)
+}
+
 func (tx *Tx) applyGroup(d tenant.Diff[tenant.Group]) error {
 	g := d.After
-	err := tx.exec(`INSERT INTO organization_group (id, account_id, name, permissions, created_at)
-		VALUES ($1, $2, $3, $4, $5)`, g.ID, g.AccountID, g.Name, strings.Join(g.Permissions, " "), micros(g.CreatedAt))
+	if g == nil {
+		// Nobody needs to hear who was in it: what users may do is kept by group.
+		tx.changed(d.Before.ID)
+		if err := tx.exec("DELETE FROM organization_group WHERE id = $1", d.Before.ID); err != nil {
+			return err
+		}
+		return tx.exec("INSERT INTO removed_group (id) VALUES ($1)", d.Before.ID)
+	}
+	tx.changed(g.ID)
+	var err error
+	if d.Before == nil {
+		err = tx.exec(`INSERT INTO organization_group (id, account_id, name, permissions, created_at)
+			VALUES ($1, $2, $3, $4, $5)`, g.ID, g.AccountID, g.Name, strings.Join(g.Permissions, " "), micros(g.CreatedAt))
+	} else {
+		err = tx.exec("UPDATE organization_group SET name = $2, permissions = $3 WHERE id = $1", g.ID, g.Name, strings.Join(g.Permissions, " "))
+	}
 	if isDuplicate(err, "name") {
 		return tenant.RefuseField(tenant.Duplicate, "name", "Another group of the organization has this name.")
 	}

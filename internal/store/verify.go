@@ -105,13 +105,14 @@ var soundness = []string{
 	`SELECT 'group ' || g.id || ' has no account' FROM organization_group g LEFT JOIN account a ON a.id = g.account_id WHERE a.id IS NULL`,
 	`SELECT 'the membership of user ' || m.user_id || ' in group ' || m.group_id || ' has no owner'
 		FROM membership m LEFT JOIN organization_user u ON u.id = m.user_id LEFT JOIN organization_group g ON g.id = m.group_id
-		WHERE u.id IS NULL OR g.id IS NULL OR u.removed OR u.number <> m.user_number
-			OR u.account_id <> m.account_id OR g.account_id <> m.account_id`,
+		WHERE (u.id IS NULL OR g.id IS NULL OR u.removed OR u.number <> m.user_number
+			OR u.account_id <> m.account_id OR g.account_id <> m.account_id) AND NOT EXISTS (SELECT 1 FROM removed_group r WHERE r.id = m.group_id)`,
+	`SELECT 'group ' || g.id || ' is removed and still there' FROM removed_group r JOIN organization_group g ON g.id = r.id`,
 	`SELECT 'key ' || k.id || ' has no owner'
 		FROM api_key k LEFT JOIN organization_user u ON u.id = k.user_id WHERE u.id IS NULL OR u.removed OR u.account_id <> k.account_id`,
 	`SELECT 'a session of user ' || s.user_id || ' has no owner who may sign in'
 		FROM session s LEFT JOIN organization_user u ON u.id = s.user_id LEFT JOIN account a ON a.id = s.account_id
-		WHERE s.ended = '' AND (u.id IS NULL OR a.id IS NULL OR u.removed OR u.user_status <> 'enabled' OR u.account_id <> s.account_id
+		WHERE s.ended = '' AND s.account_id <> 'operator' AND (u.id IS NULL OR a.id IS NULL OR u.removed OR u.user_status <> 'enabled' OR u.account_id <> s.account_id
 			OR a.disabled OR a.blocked OR a.cancelled)`,
 	`SELECT 'a session as user ' || s.user_id || ' is of no person of its manager'
 		FROM session s LEFT JOIN organization_user u ON u.id = s.person_user_id LEFT JOIN account a ON a.id = s.account_id

@@ -167,15 +167,38 @@ func NewAccount(actor Actor, account Account, owner User, keys []Key) (Change, e
 }
 
 // Disable takes an account out of service for its manager, and switches its
-// connections off. Disabling twice is an empty change. A cancelled account is
-// refused with kind Conflict.
-func Disable(actor Actor, account Account, connections []Connection, now time.Time) (Change, error) {
+// connections off. reason is for the audit log, "" for none. Disabling twice is an
+// empty change. A cancelled account is refused with kind Conflict.
+func Disable(actor Actor, account Account, connections []Connection, reason string, now time.Time) (Change, error) {
 	change, err := alterAccount(actor, "managed_account.disabled", account, now, func(a *Account) { a.Disabled = true })
 	change.EndSessions = true
 	if err == nil && !change.Empty() {
 		change.switchOff(connections, now)
 	}
-	return change, err
+	return change.because(reason, err)
+}
+
+// because notes the reason of a change, if one was given and there is anything to note
+// it of.
+func (c Change) because(reason string, err error) (Change, error) {
+	if err != nil || reason == "" {
+		return c, err
+	}
+	if err := CheckName("reason", reason); err != nil {
+		return Change{}, err
+	}
+	if !c.Empty() {
+		c.Notes = append(c.Notes, FieldChange{"reason", nil, reason})
+	}
+	return c, nil
+}
+
+// CredentialsViewed is the Change that tells that the actor has seen the key and the
+// token of an account's owner.
+func CredentialsViewed(actor Actor, account Account) Change {
+	change := changeOf(actor, "managed_account.credentials_viewed", account.ID, "managed_account", account.ID)
+	change.Notes = []FieldChange{}
+	return change
 }
 
 // HangUp asks the switches to end calls of an account that run. Whether they do is
@@ -188,18 +211,18 @@ func HangUp(actor Actor, account Account, calls []Call) Change {
 
 // Enable lifts what Disable did and nothing else: an account that the operator
 // blocked stays blocked. Its connections stay off unless reenable; then those with
-// problems do, and are in LeftOff. Enabling twice is an empty change, but for the
-// connections.
-func Enable(actor Actor, account Account, connections []Connection, reenable bool, now time.Time) (Change, error) {
+// problems do, and are in LeftOff. reason is for the audit log, "" for none. Enabling
+// twice is an empty change, but for the connections.
+func Enable(actor Actor, account Account, connections []Connection, reenable bool, reason string, now time.Time) (Change, error) {
 	change, err := alterAccount(actor, "managed_account.enabled", account, now, func(a *Account) { a.Disabled = false })
 	if err != nil || !reenable {
-		return change, err
+		return change.because(reason, err)
 	}
 	if change.Empty() {
 		change = changeOf(actor, "managed_account.enabled", account.ID, "managed_account", account.ID)
 	}
 	change.switchOn(connections, now)
-	return change, nil
+	return change.because(reason, nil)
 }
 
 // Block takes an account out of service for the operator.

@@ -7,6 +7,7 @@ type Action string
 const (
 	ViewUsers      Action = "view_users"
 	InviteUsers    Action = "invite_users"
+	ManageGroups   Action = "manage_groups"
 	RemoveUsers    Action = "remove_users"
 	ManageUserKeys Action = "manage_user_keys" // of others
 	ResetFactor    Action = "reset_factor"     // of others
@@ -24,6 +25,7 @@ const ownerOnly = "owner"
 var categories = map[Action]string{
 	ViewUsers:      "organization",
 	InviteUsers:    "organization",
+	ManageGroups:   "organization",
 	RemoveUsers:    "organization",
 	ManageUserKeys: "organization",
 	ResetFactor:    ownerOnly,

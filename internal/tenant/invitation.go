@@ -2,7 +2,6 @@ package tenant
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -50,8 +49,8 @@ func Invite(actor Actor, invitation Invitation, groups []Group, open int) (Chang
 		return Change{}, Refuse(TooMany, fmt.Sprintf("At most %d invitations may be open.", MaxInvitations))
 	}
 	for i, group := range groups {
-		if slices.ContainsFunc(group.Permissions, func(p string) bool { return !actor.May(p) }) {
-			return Change{}, RefuseField(Forbidden, fmt.Sprintf("group_ids/%d", i), "The group grants what you may not do yourself.")
+		if err := mayGrant(actor, fmt.Sprintf("group_ids/%d", i), group); err != nil {
+			return Change{}, err
 		}
 	}
 	change := changeOf(actor, "invitation.created", invitation.AccountID, "invitation", invitation.ID)

@@ -291,7 +291,7 @@ func TestHangUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		for n := 1; n <= 2; n++ { // also of an account that is disabled already
-			if _, err := w.tenants.DisableAndHangUp(t.Context(), w.actor, id); err != nil {
+			if _, err := w.tenants.DisableAndHangUp(t.Context(), w.actor, id, ""); err != nil {
 				t.Fatal(err)
 			}
 			got := r.wait(n)[n-1]

@@ -117,9 +117,9 @@ func (w *world) happen(t *testing.T, id string, n int) {
 	for i := range n {
 		var err error
 		if i%2 == 0 {
-			_, err = w.tenants.DisableAccount(t.Context(), w.actor, id)
+			_, err = w.tenants.DisableAccount(t.Context(), w.actor, id, "")
 		} else {
-			_, err = w.tenants.EnableAccount(t.Context(), w.actor, id, false)
+			_, err = w.tenants.EnableAccount(t.Context(), w.actor, id, false, "")
 		}
 		if err != nil {
 			t.Fatal(err)

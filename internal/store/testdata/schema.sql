@@ -26,8 +26,10 @@ CREATE TABLE account (
     CHECK (credit_limit >= 0),
     PRIMARY KEY (id)
 );
+CREATE INDEX account_blocked ON account (updated_at, id) WHERE blocked = TRUE AND cancelled = FALSE;
 CREATE INDEX account_email_cancelled ON account (manager_id, email_key) WHERE cancelled = TRUE;
 CREATE INDEX account_name ON account (manager_id, organization_name, number);
+CREATE INDEX account_overdrawn ON account (((balance + credit_limit)), id) WHERE balance + credit_limit < 0 AND rollup_billing = FALSE AND cancelled = FALSE;
 CREATE INDEX account_revision ON account (manager_id, revision) WHERE revision > 0;
 CREATE UNIQUE INDEX account_email ON account (manager_id, email_key) WHERE cancelled = FALSE;
 CREATE UNIQUE INDEX account_number ON account (manager_id, number);
@@ -165,6 +167,7 @@ CREATE TABLE mail (
 );
 CREATE INDEX mail_due ON mail (due_at);
 CREATE INDEX mail_expiry ON mail (expires_at);
+CREATE INDEX mail_tried ON mail (expires_at) WHERE tries > 0;
 
 CREATE TABLE manager (
     account_id TEXT NOT NULL,
@@ -177,6 +180,7 @@ CREATE TABLE manager (
     CHECK (channels_allocated >= 0 AND channels_allocated <= channel_pool),
     PRIMARY KEY (account_id)
 );
+CREATE INDEX manager_pool ON manager (((channel_pool - channels_allocated)), account_id) WHERE approved = TRUE AND channel_pool > 0 AND channels_allocated * 10 > channel_pool * 9;
 
 CREATE TABLE membership (
     account_id TEXT NOT NULL,
@@ -272,6 +276,11 @@ CREATE TABLE recovery_code (
     PRIMARY KEY (user_id, digest)
 );
 
+CREATE TABLE removed_group (
+    id TEXT NOT NULL,
+    PRIMARY KEY (id)
+);
+
 CREATE TABLE second_factor (
     user_id TEXT NOT NULL,
     account_id TEXT NOT NULL,
@@ -314,6 +323,7 @@ CREATE TABLE sign_in_try (
     PRIMARY KEY (subject)
 );
 CREATE INDEX sign_in_try_expiry ON sign_in_try (expires_at);
+CREATE INDEX sign_in_try_locked ON sign_in_try (locked_until) WHERE locked_until > 0;
 
 CREATE TABLE single_sign_on (
     account_id TEXT NOT NULL,
