@@ -29,7 +29,9 @@ import (
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/httpapi"
 	"github.com/tenantry/tenantry/internal/mail"
+	"github.com/tenantry/tenantry/internal/portal"
 	"github.com/tenantry/tenantry/internal/service"
+	"github.com/tenantry/tenantry/internal/signon"
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
 	"github.com/tenantry/tenantry/internal/webhook"
@@ -185,6 +187,11 @@ func Open(ctx context.Context, c config.Config, parts Parts) (_ *App, err error)
 	}
 	server := httpapi.New(a.DB, a.Service, authenticator, options)
 	a.Handler = server
+	if c.Portal == "on" {
+		if err := a.portal(server, options.Observer); err != nil {
+			return nil, err
+		}
+	}
 	if options.AdmissionApart {
 		a.switches = server.Admission()
 		if a.switchesListener, err = net.Listen("tcp", c.AdmissionListen); err != nil {
@@ -449,6 +456,41 @@ func (a *App) server(handler http.Handler) *http.Server {
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
+}
+
+// portal puts the pages for people beside the API.
+func (a *App) portal(server *httpapi.Server, observer httpapi.Observer) error {
+	c := &a.Config
+	options := portal.Options{
+		URL: c.PortalURL, Mails: a.Mails, Address: server.Address, NewRequestID: server.NewRequestID, Status: httpapi.Status, Logger: a.log,
+		Issuers: signon.New(signon.Options{Allowed: c.SSOAllow, Source: a.DB.Source()}),
+	}
+	if observer != nil {
+		options.Observe = observer.Operation
+	}
+	pages, err := portal.New(a.DB, a.Service, a.Authenticator, a.Sealer, options)
+	if err != nil {
+		return fmt.Errorf("portal: %w", err)
+	}
+	a.Handler = beside(pages, server)
+	return nil
+}
+
+// beside sends who looks for pages to the portal, and all else to the API, whose own
+// sessions are below the same path.
+func beside(pages, api http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/portal/session":
+		case strings.HasPrefix(r.URL.Path, portal.Prefix):
+			pages.ServeHTTP(w, r)
+			return
+		case r.URL.Path == "/portal", r.URL.Path == "/" && strings.Contains(r.Header.Get("Accept"), "text/html"):
+			http.Redirect(w, r, portal.Prefix, http.StatusSeeOther)
+			return
+		}
+		api.ServeHTTP(w, r)
+	})
 }
 
 // AdmissionURL is where the admission API is, when it has a listener of its own, else "".

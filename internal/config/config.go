@@ -53,6 +53,7 @@ type Config struct {
 	LeaseLife        time.Duration `default:"2h" env:"TENANTRY_LEASE_LIFE" help:"How long a call holds its channels when nobody says that it lives."`
 	LeaseGrace       time.Duration `default:"1m" env:"TENANTRY_LEASE_GRACE" help:"How long a call holds its channels that the switch does not name among those that live."`
 
+	Portal              string        `default:"on" enum:"on,off" env:"TENANTRY_PORTAL" help:"Whether people find pages under /portal/: ${enum}."`
 	PortalURL           string        `name:"portal-url" env:"TENANTRY_PORTAL_URL" placeholder:"URL" help:"Where people find the portal; links in mails begin with it."`
 	SMTPURL             string        `name:"smtp-url" env:"TENANTRY_SMTP_URL" placeholder:"URL" help:"Server that takes mails, smtp://user:password@host:port or smtps://…; default: no mail is sent."`
 	SMTPFrom            string        `name:"smtp-from" env:"TENANTRY_SMTP_FROM" placeholder:"ADDRESS" help:"Sender of mails, such as Tenantry <tenantry@example.com>."`

@@ -70,6 +70,8 @@ type Query struct {
 	// strings.ToLower does. "" matches every entry; both given, both must match.
 	EmailContains string
 	NameContains  string
+	// Contains is the same for either of the two.
+	Contains string
 
 	// Only, unless nil, holds the only numbers that may match, ascending.
 	// Empty, nothing matches; numbers that are not in the directory are skipped.
@@ -359,11 +361,11 @@ func (d *Directory) page(r ranking, descending bool, total, skip, limit int) Pag
 
 // read calls f with the matches of q while nothing changes.
 func (d *Directory) read(q Query, f func(ranking)) {
-	email, name := strings.ToLower(q.EmailContains), strings.ToLower(q.NameContains)
+	email, name, either := strings.ToLower(q.EmailContains), strings.ToLower(q.NameContains), strings.ToLower(q.Contains)
 	if q.Only != nil && len(q.Only) <= few {
 		d.mu.RLock()
 		defer d.mu.RUnlock()
-		f(newListed(d, q.Order, d.choose(q, email, name)))
+		f(newListed(d, q.Order, d.choose(q, email, name, either)))
 		return
 	}
 	var searches []*match
@@ -377,6 +379,14 @@ func (d *Directory) read(q Query, f func(ranking)) {
 		defer m.release()
 		searches = append(searches, m)
 	}
+	var halves []*match
+	if either != "" {
+		for _, f := range []field{emailField, nameField} {
+			m := d.search(f, either)
+			defer m.release()
+			halves = append(halves, m)
+		}
+	}
 	if q.Order == ByEmail {
 		d.rlockSorted()
 	} else {
@@ -384,7 +394,7 @@ func (d *Directory) read(q Query, f func(ranking)) {
 	}
 	defer d.mu.RUnlock()
 
-	set := d.combine(searches, q.Only)
+	set := d.combine(searches, halves, q.Only)
 	r := numbered{d, q.Statuses, set}
 	if q.Order == ByNumber {
 		f(r)
@@ -400,7 +410,7 @@ func (d *Directory) read(q Query, f func(ranking)) {
 }
 
 // choose returns the entries among q.Only that match, ascending.
-func (d *Directory) choose(q Query, email, name string) []uint32 {
+func (d *Directory) choose(q Query, email, name, either string) []uint32 {
 	var found []uint32
 	for n, number := range q.Only {
 		if number < 1 || number > int64(len(d.blocks))*blockSize || n > 0 && number == q.Only[n-1] {
@@ -409,41 +419,55 @@ func (d *Directory) choose(q Query, email, name string) []uint32 {
 		i := uint32(number - 1)
 		blk, slot := d.blocks[i/blockSize], int(i%blockSize)
 		status, known := blk.status(slot)
-		if known && q.Statuses&(1<<status) != 0 && contains(blk.email.at(slot), email) && contains(blk.name.at(slot), name) {
+		if known && q.Statuses&(1<<status) != 0 && contains(blk.email.at(slot), email) && contains(blk.name.at(slot), name) &&
+			(contains(blk.email.at(slot), either) || contains(blk.name.at(slot), either)) {
 			found = append(found, i)
 		}
 	}
 	return found
 }
 
-// combine returns the bitmap of the entries in all of the searches and in only,
-// or nil if that excludes nobody. It has the length of the blocks; the caller
-// does not change it.
-func (d *Directory) combine(searches []*match, only []int64) []uint64 {
+// combine returns the bitmap of the entries in all of the searches, in any of the
+// halves and in only, or nil if that excludes nobody. It has the length of the blocks;
+// the caller does not change it.
+func (d *Directory) combine(searches, halves []*match, only []int64) []uint64 {
 	var set []uint64
+	own := false // is set, so that it may be changed
+	and := func(bits []uint64) {
+		switch {
+		case set == nil:
+			set = bits
+		case !own:
+			both := make([]uint64, len(set))
+			for w := range both {
+				both[w] = set[w] & bits[w]
+			}
+			set, own = both, true
+		default:
+			for w := range set {
+				set[w] &= bits[w]
+			}
+		}
+	}
 	if only != nil {
-		set = make([]uint64, len(d.blocks)*blockWords)
+		set, own = make([]uint64, len(d.blocks)*blockWords), true
 		for _, number := range only {
 			if i := number - 1; i >= 0 && i < int64(len(set))*64 {
 				set[i/64] |= 1 << (i % 64)
 			}
 		}
 	}
-	for i, m := range searches {
-		switch {
-		case set == nil:
-			set = m.bits
-		case i == 1 && only == nil: // set is the first search's own
-			both := make([]uint64, len(set))
-			for w := range both {
-				both[w] = set[w] & m.bits[w]
-			}
-			set = both
-		default:
-			for w := range set {
-				set[w] &= m.bits[w]
+	for _, m := range searches {
+		and(m.bits)
+	}
+	if halves != nil {
+		any := make([]uint64, len(d.blocks)*blockWords)
+		for _, m := range halves {
+			for w := range any {
+				any[w] |= m.bits[w]
 			}
 		}
+		and(any)
 	}
 	return set
 }

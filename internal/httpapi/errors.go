@@ -54,6 +54,9 @@ var problems = map[tenant.Kind]problem{
 	tenant.GatewayTimeout:  {504, api.CodeTimeout, "Timeout"},
 }
 
+// Status is the HTTP status of a kind of refusal.
+func Status(kind tenant.Kind) int { return problems[kind].status }
+
 const errorPages = "https://developers.telnyx.com/docs/overview/errors/"
 
 // denied is a refusal that admission decided, in the operator's words.

@@ -51,7 +51,7 @@ const statusGone = 499
 // begin makes the call of a request: from here on it has its id, and is seen.
 // Who calls it defers end.
 func (s *Server) begin(o *operation, w http.ResponseWriter, r *http.Request) *call {
-	c := &call{Request: r, operation: o, requestID: s.newRequestID(), status: http.StatusOK, header: w.Header()}
+	c := &call{Request: r, operation: o, requestID: s.NewRequestID(), status: http.StatusOK, header: w.Header()}
 	c.put("X-Request-Id", c.requestID)
 	if s.tracer != nil {
 		s.startSpan(c)
@@ -130,7 +130,7 @@ func (s *Server) logRefusal(c *call, err error) {
 		s.logCall(c, slog.LevelError, "unexpected error", "error", err)
 	case tenant.IsKind(err, tenant.Unauthenticated), tenant.IsKind(err, tenant.Inactive), tenant.IsKind(err, tenant.Blocked):
 		if held, ok := s.refused.pass(); ok {
-			s.logCall(c, slog.LevelInfo, "credentials refused", "reason", err, "address", s.address(c.Request), "held_back", held)
+			s.logCall(c, slog.LevelInfo, "credentials refused", "reason", err, "address", s.Address(c.Request), "held_back", held)
 		}
 	}
 }

@@ -19,7 +19,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -98,7 +97,6 @@ type Server struct {
 	proxies     []netip.Prefix
 	webhookKey  string
 	testWebhook func() store.Attempt
-	reports     counter   // under way, by key
 	began       time.Time // what call.began counts from
 	replies     *store.Cache[reply]
 	idPrefix    string
@@ -331,7 +329,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 func (s *Server) answer(route Route, w http.ResponseWriter, c *call) (any, error) {
 	if err := s.authenticate(route, c); err != nil {
 		if tenant.IsKind(err, tenant.Unauthenticated) {
-			if verdict := s.failures.take(s.address(c.Request)); !verdict.ok {
+			if verdict := s.failures.take(s.Address(c.Request)); !verdict.ok {
 				s.rateLimited("failures")
 				verdict.write(c)
 				return nil, tenant.RefuseParameter(tenant.TooMany, "Authorization", "Too many wrong credentials came from this address.")
@@ -372,7 +370,7 @@ func (s *Server) limited(c *call) string {
 	case c.actor.AccountID != "":
 		return c.actor.CredentialID
 	case c.operation.service != nil:
-		return s.address(c.Request)
+		return s.Address(c.Request)
 	}
 	return ""
 }
@@ -581,10 +579,10 @@ func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
 	s.refuse(w, r, tenant.Refuse(tenant.NoMethod, "This path has "+strings.Join(allowed, ", ")+"."))
 }
 
-// newRequestID is a UUID that no other answer of any process has. The count in it
+// NewRequestID is a UUID that no other answer of any process has. The count in it
 // is shuffled, four rounds of a Feistel network, for it would tell each tenant how
 // much all of them ask.
-func (s *Server) newRequestID() string {
+func (s *Server) NewRequestID() string {
 	const half = 1<<24 - 1
 	count := s.idCount.Add(1)
 	left, right := count>>24&half, count&half
@@ -624,9 +622,9 @@ func goodKey(key string) bool {
 	})
 }
 
-// address is who sent the request: the peer or, behind trusted proxies, whom the
+// Address is who sent the request: the peer or, behind trusted proxies, whom the
 // first of them saw. Of IPv6 it is the network of 64 bits that one customer has.
-func (s *Server) address(r *http.Request) string {
+func (s *Server) Address(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
@@ -650,34 +648,6 @@ func (s *Server) address(r *http.Request) string {
 
 func (s *Server) trusted(who netip.Addr) bool {
 	return slices.ContainsFunc(s.proxies, func(p netip.Prefix) bool { return p.Contains(who) })
-}
-
-// counter counts what is under way by key.
-type counter struct {
-	mu sync.Mutex
-	n  map[string]int
-}
-
-// enter counts one more, unless there are most already.
-func (c *counter) enter(key string, most int) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.n == nil {
-		c.n = map[string]int{}
-	}
-	if c.n[key] >= most {
-		return false
-	}
-	c.n[key]++
-	return true
-}
-
-func (c *counter) leave(key string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.n[key]--; c.n[key] == 0 {
-		delete(c.n, key)
-	}
 }
 
 var healthRoutes = []Route{

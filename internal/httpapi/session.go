@@ -29,7 +29,7 @@ func (s *Server) createSession(c *call) (any, error) {
 	}
 	// One address may try less often than one e-mail may be tried, so that nobody
 	// alone can lock another out.
-	if !s.signIns.take(s.address(c.Request)).ok || !s.signInsTo.take(tenant.EmailKey(body.Email)).ok {
+	if !s.signIns.take(s.Address(c.Request)).ok || !s.signInsTo.take(tenant.EmailKey(body.Email)).ok {
 		s.rateLimited("sign_ins")
 		return nil, tenant.RefuseField(tenant.TooMany, "email", "Too many tries to sign in. Wait a little.")
 	}
@@ -43,7 +43,7 @@ func (s *Server) createSession(c *call) (any, error) {
 	}
 	session, err := s.service.SignIn(c.Context(), service.SignIn{
 		Email: body.Email, Password: body.Password, OrganizationID: organization, Code: code, Kind: store.APISession,
-		Where: service.Where{Address: s.address(c.Request), UserAgent: c.UserAgent()}, RequestID: c.requestID,
+		Where: service.Where{Address: s.Address(c.Request), UserAgent: c.UserAgent()}, RequestID: c.requestID,
 	})
 	if err != nil {
 		return nil, err

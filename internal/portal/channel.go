@@ -68,11 +68,11 @@ func bars(pool *pool, shares []service.ChannelShare) (all []bar) {
 	at, rest := 0.0, pool.Allocated
 	width := func(channels int64) float64 { return float64(channels) / float64(pool.Size) * 1000 }
 	for i, s := range shares {
-		if i == barsShown || s.Limit == 0 {
+		if i == barsShown || s.ChannelLimit == 0 {
 			break
 		}
-		all = append(all, bar{"share", s.OrganizationName + ": " + count(s.Limit) + ", in use " + count(s.InUse), at, width(s.Limit), width(min(s.InUse, s.Limit))})
-		at, rest = at+width(s.Limit), rest-s.Limit
+		all = append(all, bar{"share", s.OrganizationName + ": " + count(s.ChannelLimit) + ", in use " + count(s.InUse), at, width(s.ChannelLimit), width(min(s.InUse, s.ChannelLimit))})
+		at, rest = at+width(s.ChannelLimit), rest-s.ChannelLimit
 	}
 	if rest > 0 {
 		all = append(all, bar{Kind: "rest", Label: "All others: " + count(rest), X: at, Width: width(rest)})

@@ -7,11 +7,9 @@ import (
 	"github.com/tenantry/tenantry/internal/tenant"
 )
 
-const forgotPath = Prefix + "forgot-password"
-
 var passwordRoutes = []Route{
-	{"forgot password", "GET " + forgotPath, Anybody, (*Portal).showForgot},
-	{"forgot password", "POST " + forgotPath, Anybody, (*Portal).forgot},
+	{"forgot password", "GET " + service.ForgotPath, Anybody, (*Portal).showForgot},
+	{"forgot password", "POST " + service.ForgotPath, Anybody, (*Portal).forgot},
 	{"reset password", "GET " + service.ResetPath, Anybody, (*Portal).showReset},
 	{"reset password", "POST " + service.ResetPath, Anybody, (*Portal).reset},
 }

@@ -141,4 +141,3 @@ func svg(picture image.Image) template.HTML {
 	b.WriteString(`"/></svg>`)
 	return template.HTML(b.String())
 }
-

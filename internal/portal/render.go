@@ -67,7 +67,7 @@ type frame struct {
 	Product, Title string
 	Menu           []item
 	Notice         *notice
-	CSS, JS        string
+	CSS, JS, Icon  string
 	Data           any
 }
 
@@ -145,6 +145,9 @@ func (f frame) Reason() string { return f.visit.in.Reason }
 // Until is when it ends.
 func (f frame) Until() time.Time { return f.visit.in.ExpiresAt }
 
+// PathID is the id in the path.
+func (f frame) PathID() string { return f.PathValue("id") }
+
 // RequestID is the request's.
 func (f frame) RequestID() string { return f.visit.requestID }
 
@@ -164,7 +167,11 @@ func (p *Portal) loadPages() (pages, error) {
 			}
 			return m, nil
 		},
-		"add": func(a, b int64) int64 { return a + b },
+		"amount": tenant.FormatMoney, "text": func(v any) string { return fmt.Sprint(v) },
+		"hours":  func(minutes int64) string { return plural(minutes/60, "hour") },
+		"linked": linked, "set": set,
+		// Neighbours of the picture of a pool differ.
+		"shade": func(i int) int { return i % 3 },
 	}
 	layout, err := template.New("layout").Funcs(functions).ParseFS(templates, "templates/layout.html", "templates/parts.html")
 	if err != nil {
@@ -215,7 +222,7 @@ func (p *Portal) write(v *visit, answer any) error {
 func (p *Portal) writePage(v *visit, answer page) error {
 	f := frame{
 		visit: v, Product: p.options.Product, Title: answer.title, Menu: menuOf(v, v.URL.Path),
-		CSS: p.assets.path("style.css"), JS: p.assets.path("portal.js"), Data: answer.data,
+		CSS: p.assets.path("style.css"), JS: p.assets.path("portal.js"), Icon: p.assets.path("mark.svg"), Data: answer.data,
 	}
 	if text := cookie(v.Request, noticeCookie); text != "" {
 		f.Notice = decodeNotice(text)
@@ -377,6 +384,38 @@ func percent(part, whole int64) int64 {
 
 // words is a name of the wire's as people read it.
 func words(name any) string { return strings.ReplaceAll(fmt.Sprint(name), "_", " ") }
+
+// plural is a number of things.
+func plural(n int64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return count(n) + " " + thing
+}
+
+// set is a list to look things up in.
+func set(lists ...[]string) map[string]bool {
+	all := map[string]bool{}
+	for _, list := range lists {
+		for _, one := range list {
+			all[one] = true
+		}
+	}
+	return all
+}
+
+// linked is a text whose links, each on a line of its own, can be followed.
+func linked(text string) template.HTML {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		shown := template.HTMLEscapeString(line)
+		if u, err := url.Parse(strings.TrimSpace(line)); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
+			shown = `<a href="` + template.HTMLEscapeString(u.String()) + `">` + shown + `</a>`
+		}
+		b.WriteString(shown)
+	}
+	return template.HTML(b.String())
+}
 
 // eventText is an event of the audit log as people read it.
 func eventText(event string) string {

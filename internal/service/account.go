@@ -421,6 +421,8 @@ func (s *Service) Balance(ctx context.Context, actor tenant.Actor) (balance tena
 type AccountFilter struct {
 	EmailEq, EmailContains string
 	NameEq, NameContains   string
+	// Contains is in the address, or in the organization's name.
+	Contains string
 	// Status is "" or one of all, active, enabled, disabled, blocked, cancelled.
 	Status string
 	// Cancelled includes cancelled accounts when Status is "".
@@ -470,7 +472,7 @@ func (s *Service) listAccounts(ctx context.Context, managerID string, f AccountF
 	}
 	q := directory.Query{
 		Statuses: accountStatuses[status], Descending: !f.Ascending,
-		EmailContains: f.EmailContains, NameContains: f.NameContains,
+		EmailContains: f.EmailContains, NameContains: f.NameContains, Contains: f.Contains,
 	}
 	if f.ByEmail {
 		q.Order = directory.ByEmail

@@ -14,10 +14,11 @@ import (
 	"github.com/tenantry/tenantry/internal/tenant"
 )
 
-// Where the links in mails lead, below PortalURL; the token is in the query.
+// Where the links in mails lead, below PortalURL; a token is in the query.
 const (
-	ResetPath      = "/reset-password"
-	InvitationPath = "/invitation"
+	ResetPath      = "/portal/reset-password"
+	ForgotPath     = "/portal/forgot-password"
+	InvitationPath = "/portal/invitation"
 )
 
 // letter is what a queued mail says.

@@ -170,5 +170,5 @@ func (s *Service) setPassword(tx *store.Tx, actor tenant.Actor, event string, us
 		return err
 	}
 	return s.queue(tx, letter{Message: mail.Message{To: user.Email, Subject: "Your password was changed", Text: fmt.Sprintf(changedText,
-		user.Email, account.OrganizationName, s.options.Product, s.options.PortalURL+ResetPath)}})
+		user.Email, account.OrganizationName, s.options.Product, s.options.PortalURL+ForgotPath)}})
 }

@@ -51,6 +51,7 @@ type Service struct {
 	accounts  *listings
 	users     *listings
 	underway  underway
+	reports   reports
 	// mailed has something in it when mail may be due.
 	mailed chan struct{}
 }

@@ -133,11 +133,17 @@ type reportPart struct {
 // GroupsReport calls fn with every user of the actor's organization and the
 // user's groups, in order of creation. The value is overwritten by the next.
 // Memory does not grow with the organization. A user who is there from start to
-// end comes exactly once.
+// end comes exactly once. Too many at once for one credential are refused with kind
+// TooMany.
 func (s *Service) GroupsReport(ctx context.Context, actor tenant.Actor, fn func(*User) error) error {
 	if err := may(actor, "organization"); err != nil {
 		return err
 	}
+	leave, err := s.reports.enter(actor.CredentialID)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	parts, spare := make(chan *reportPart), make(chan *reportPart, 2)

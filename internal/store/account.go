@@ -67,6 +67,13 @@ func (tx *Tx) AccountsByNumber(managerID string, numbers []int64) ([]tenant.Acco
 		"SELECT "+accountColumns+" FROM account a WHERE (a.manager_id, a.number) IN ", managerID, numbers)
 }
 
+// AccountsByChannels are the manager's accounts, those with the most channels first,
+// at most limit of them from after those with that channel limit and number.
+func (tx *Tx) AccountsByChannels(managerID string, channelLimit, number int64, limit int) ([]tenant.Account, error) {
+	return all(tx, scanAccount, "SELECT "+accountColumns+` FROM account a WHERE a.manager_id = $1 AND (a.channel_limit, a.number) < ($2, $3)
+		ORDER BY a.channel_limit DESC, a.number DESC LIMIT $4`, managerID, channelLimit, number, limit)
+}
+
 // AccountNumbers are the numbers of the manager's accounts with exactly that
 // email, or that organization name; "" is not asked for. Ascending.
 func (tx *Tx) AccountNumbers(managerID, email, name string) ([]int64, error) {

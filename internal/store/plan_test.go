@@ -31,6 +31,7 @@ var reads = map[string]func(tx *store.Tx){
 		tx.AccountsByNumber("m", []int64{1, 2})
 		tx.AccountsByNumber("m", page)
 	},
+	"AccountsByChannels": func(tx *store.Tx) { tx.AccountsByChannels("m", 5, 7, 10) },
 	"AccountNumbers": func(tx *store.Tx) {
 		tx.AccountNumbers("m", "e", "")
 		tx.AccountNumbers("m", "", "n")

@@ -12,3 +12,6 @@ CREATE INDEX account_overdrawn ON account (((balance + credit_limit)), id) WHERE
 CREATE INDEX account_blocked ON account (updated_at, id) WHERE blocked = TRUE AND cancelled = FALSE;
 CREATE INDEX sign_in_try_locked ON sign_in_try (locked_until) WHERE locked_until > 0;
 CREATE INDEX mail_tried ON mail (expires_at) WHERE tries > 0;
+
+-- Who has how many of a manager's channels, the largest shares first.
+CREATE INDEX account_channels ON account (manager_id, channel_limit, number);

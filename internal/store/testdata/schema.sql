@@ -27,6 +27,7 @@ CREATE TABLE account (
     PRIMARY KEY (id)
 );
 CREATE INDEX account_blocked ON account (updated_at, id) WHERE blocked = TRUE AND cancelled = FALSE;
+CREATE INDEX account_channels ON account (manager_id, channel_limit, number);
 CREATE INDEX account_email_cancelled ON account (manager_id, email_key) WHERE cancelled = TRUE;
 CREATE INDEX account_name ON account (manager_id, organization_name, number);
 CREATE INDEX account_overdrawn ON account (((balance + credit_limit)), id) WHERE balance + credit_limit < 0 AND rollup_billing = FALSE AND cancelled = FALSE;
