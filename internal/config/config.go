@@ -36,6 +36,7 @@ type Config struct {
 	MaxBody   int64   `default:"65536" env:"TENANTRY_MAX_BODY" help:"Largest request body, in bytes."`
 
 	TrustedProxies []netip.Prefix `name:"trusted-proxy" env:"TENANTRY_TRUSTED_PROXY" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For tells the client's address; may be repeated."`
+	SSOAllow       []netip.Prefix `name:"sso-allow" env:"TENANTRY_SSO_ALLOW" placeholder:"CIDR" help:"Networks that sign-in servers of organizations may be in, beside the public Internet; may be repeated."`
 
 	DefaultChannels   int64         `default:"2" env:"TENANTRY_DEFAULT_CHANNELS" help:"Outbound channels of a new managed account, as far as the pool bears it."`
 	PasswordMinLength int           `default:"8" env:"TENANTRY_PASSWORD_MIN_LENGTH" help:"Shortest password taken, in characters."`

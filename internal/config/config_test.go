@@ -89,6 +89,9 @@ func TestCheck(t *testing.T) {
 	if c, err := parse(t, "traces: off\nmetrics_listen: :9077"); err != nil || c.Traces != "off" || c.MetricsListen != ":9077" {
 		t.Errorf("what is to be seen: %+v, %v", c, err)
 	}
+	if c, err := parse(t, "sso_allow: 10.1.0.0/16,fd00::/8"); err != nil || len(c.SSOAllow) != 2 || c.SSOAllow[1].String() != "fd00::/8" {
+		t.Errorf("networks: %+v, %v", c, err)
+	}
 	c, _ := parse(t, "rate_limit: -1")
 	if err := c.Check(); err != nil {
 		t.Errorf("no limit: %v", err)
