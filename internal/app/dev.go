@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -52,6 +53,8 @@ type DevInfo struct {
 	OrganizationKey string `json:"organization_key"`
 	OperatorURL     string `json:"operator_url"`
 	OperatorToken   string `json:"operator_token"`
+	PortalURL       string `json:"portal_url"`
+	MailsURL        string `json:"mails_url"`
 }
 
 // Run serves until the process is told to stop.
@@ -103,6 +106,8 @@ func (d *DevCommand) run(ctx context.Context, out io.Writer) error {
 	}
 	defer listener.Close()
 	c.SMTPURL, c.SMTPFrom, c.PortalURL = "", "", baseURL(c, listener) // nobody out there is to hear of it
+	// Who tries single sign-on here has a sign-in server on this machine.
+	c.SSOAllow = append(c.SSOAllow, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
 	a, err := Open(ctx, c, Parts{Logger: logger, KeepMails: true})
 	if err != nil {
 		return err
@@ -112,7 +117,7 @@ func (d *DevCommand) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("seed: %w", err)
 	}
-	if err := d.announce(out, a.devInfo(c, listener, made)); err != nil {
+	if err := d.announce(out, a.devInfo(c, listener, made), seed); err != nil {
 		return err
 	}
 	return a.Serve(ctx, listener)
@@ -132,7 +137,7 @@ func (d *DevCommand) listen(c config.Config) (net.Listener, error) {
 // else the manager again.
 func (a *App) devInfo(c config.Config, listener net.Listener, made []service.Account) DevInfo {
 	base := baseURL(c, listener)
-	info := DevInfo{BaseURL: base + "/v2", OperatorURL: base + "/operator/v1", OperatorToken: a.OperatorToken}
+	info := DevInfo{BaseURL: base + "/v2", OperatorURL: base + "/operator/v1", OperatorToken: a.OperatorToken, PortalURL: base + "/portal/", MailsURL: base + "/portal/mails"}
 	for _, account := range made {
 		if account.ManagerID != "" {
 			continue
@@ -152,13 +157,19 @@ func (a *App) devInfo(c config.Config, listener net.Listener, made []service.Acc
 	return info
 }
 
-func (d *DevCommand) announce(out io.Writer, info DevInfo) error {
+func (d *DevCommand) announce(out io.Writer, info DevInfo, seed *Seed) error {
 	if d.JSON {
 		return json.NewEncoder(out).Encode(info)
 	}
+	password := "once a password was set by a mail"
+	for _, account := range seed.Accounts {
+		if account.Email != nil && *account.Email == info.ManagerEmail && account.Password != nil {
+			password = *account.Password
+		}
+	}
 	_, err := fmt.Fprint(out, strings.NewReplacer(
-		"{base}", info.BaseURL, "{key}", info.ManagerKey, "{orgkey}", info.OrganizationKey, "{email}", info.ManagerEmail,
-		"{operator}", info.OperatorURL, "{token}", info.OperatorToken,
+		"{base}", info.BaseURL, "{key}", info.ManagerKey, "{orgkey}", info.OrganizationKey, "{email}", info.ManagerEmail, "{password}", password,
+		"{portal}", info.PortalURL, "{operator}", info.OperatorURL, "{token}", info.OperatorToken,
 	).Replace(devText))
 	return err
 }
@@ -171,6 +182,10 @@ const devText = `Tenantry is ready. Everything in it is gone when it stops (Ctrl
   Organization key  {orgkey}
   Operator API      {operator}
   Operator token    {token}
+  Portal            {portal}
+  Sign in with      {email}, {password}
+  Operator's pages  {portal}operator
+  Mails             {portal}mails
 
   export TELNYX_BASE_URL={base} TELNYX_API_KEY={key}
 

@@ -20,14 +20,9 @@ var imports = map[string][]string{
 		"api", "client", "internal/admission", "internal/auth", "internal/carrier", "internal/cli", "internal/config", "internal/httpapi", "internal/mail", "internal/portal",
 		"internal/service", "internal/signon", "internal/store", "internal/tenant", "internal/webhook",
 	},
-<<<<<<< HEAD
 	"internal/httpapi":   {"api", "internal/admission", "internal/auth", "internal/carrier", "internal/csvfile", "internal/service", "internal/store", "internal/tenant"},
-	"internal/portal":    {"internal/admission", "internal/auth", "internal/csvfile", "internal/mail", "internal/service", "internal/store", "internal/tenant"},
+	"internal/portal":    {"internal/auth", "internal/csvfile", "internal/mail", "internal/service", "internal/signon", "internal/store", "internal/tenant"},
 	"internal/csvfile":   {"api", "internal/service", "internal/tenant"},
-=======
-	"internal/httpapi":   {"api", "internal/admission", "internal/auth", "internal/carrier", "internal/service", "internal/store", "internal/tenant"},
-	"internal/portal":    {"internal/admission", "internal/auth", "internal/mail", "internal/service", "internal/signon", "internal/store", "internal/tenant"},
->>>>>>> issuer
 	"internal/service":   {"internal/auth", "internal/directory", "internal/mail", "internal/store", "internal/tenant"},
 	"internal/signon":    {"internal/service", "internal/tenant"},
 	"internal/mail":      {},

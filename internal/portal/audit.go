@@ -16,8 +16,57 @@ var auditRoutes = []Route{
 	{"audit log", "GET " + auditPath, Need(tenant.ViewAudit), (*Portal).audit},
 }
 
+// entry is one of the audit log, as it is shown.
+type entry struct {
+	store.AuditEntry
+	// Email is whose doing it was, "" where it was nobody of the organization.
+	Email string
+	// About is the page of what it is about, "" for none.
+	About string
+}
+
+// Told are the changes, without what a new thing does not have.
+func (e entry) Told() (told []tenant.FieldChange) {
+	for _, c := range e.Changes {
+		if c.From == nil && (c.To == nil || c.To == false || c.To == "") {
+			continue
+		}
+		told = append(told, c)
+	}
+	return told
+}
+
+// told are entries of the log of the actor's account, with names.
+func (p *Portal) told(v *visit, entries []store.AuditEntry) ([]entry, error) {
+	var ids []string
+	for _, e := range entries {
+		ids = append(ids, e.UserID)
+	}
+	emails := map[string]string{}
+	if v.in != nil {
+		var err error
+		if emails, err = p.service.EmailsOf(v.Context(), v.actor, ids); err != nil {
+			return nil, err
+		}
+	}
+	all := make([]entry, len(entries))
+	for i, e := range entries {
+		all[i] = entry{e, emails[e.UserID], ""}
+		switch {
+		case v.in == nil || e.ResourceID == v.actor.AccountID:
+		case e.ResourceType == "managed_account" && Managers.allows(v.actor):
+			all[i].About = accountPath(e.ResourceID)
+		case e.ResourceType == "organization_user" && v.actor.Can(tenant.ViewUsers) && e.Event != "organization_user.removed":
+			all[i].About = userPath(e.ResourceID)
+		case e.ResourceType == "group" && v.actor.Can(tenant.ViewUsers) && e.Event != "group.removed":
+			all[i].About = groupPath(e.ResourceID)
+		}
+	}
+	return all, nil
+}
+
 type auditPage struct {
-	Entries []store.AuditEntry
+	Entries []entry
 	Events  []string
 	// What was asked for, as it was written.
 	Event, User, Resource, After, Before string
@@ -60,7 +109,9 @@ func (p *Portal) showAudit(v *visit, title, accountID string, find func(service.
 	if err != nil {
 		return nil, err
 	}
-	a.Entries = entries
+	if a.Entries, err = p.told(v, entries); err != nil {
+		return nil, err
+	}
 	q := url.Values{}
 	for name, value := range map[string]string{"event": a.Event, "user": a.User, "resource": a.Resource, "after": a.After, "before": a.Before} {
 		if value != "" {

@@ -2,7 +2,6 @@ package portal
 
 import (
 	"github.com/tenantry/tenantry/internal/service"
-	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
 )
 
@@ -22,7 +21,7 @@ type overview struct {
 	Factor bool
 	Users  int64
 	// Recent are the newest entries of the audit log, for who may see it.
-	Recent []store.AuditEntry
+	Recent []entry
 }
 
 type accountNumbers struct{ Total, Enabled, Disabled, Blocked, Cancelled int64 }
@@ -62,8 +61,11 @@ func (p *Portal) home(v *visit) (any, error) {
 		o.Users = place.Total
 	}
 	if v.actor.Can(tenant.ViewAudit) {
-		var err error
-		if o.Recent, _, err = p.service.SearchAudit(ctx, v.actor, service.AuditSearch{}, 8); err != nil {
+		entries, _, err := p.service.SearchAudit(ctx, v.actor, service.AuditSearch{}, 8)
+		if err == nil {
+			o.Recent, err = p.told(v, entries)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

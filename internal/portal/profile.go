@@ -25,7 +25,7 @@ var profileRoutes = []Route{
 }
 
 type profilePage struct {
-	User     tenant.User
+	User     *tenant.User
 	Account  tenant.Account
 	Factor   bool
 	Recovery int64
@@ -40,7 +40,7 @@ type profilePage struct {
 func (p *Portal) profile(v *visit) (any, error) { return p.showProfile(v, profilePage{}) }
 
 func (p *Portal) showProfile(v *visit, shown profilePage) (any, error) {
-	shown.User, shown.Account = v.in.User, v.in.Account
+	shown.User, shown.Account = &v.in.User, v.in.Account
 	var err error
 	if shown.Factor, shown.Recovery, err = p.service.Factor(v.Context(), v.actor); err != nil {
 		return nil, err

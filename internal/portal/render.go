@@ -118,7 +118,7 @@ func (f frame) Manages() bool { return f.visit.in != nil && Managers.allows(f.vi
 // Email is whose session it is.
 func (f frame) Email() string {
 	if f.visit.in == nil {
-		return "Operator"
+		return "of this installation"
 	}
 	return f.visit.in.User.Email
 }
@@ -126,7 +126,7 @@ func (f frame) Email() string {
 // Organization is where that user belongs.
 func (f frame) Organization() string {
 	if f.visit.in == nil {
-		return "of this installation"
+		return "Operator"
 	}
 	return f.visit.in.Account.OrganizationName
 }
@@ -157,9 +157,9 @@ func (p *Portal) loadPages() (pages, error) {
 		"money": func(minor int64, currency string) string { return tenant.FormatMoney(minor) + " " + currency },
 		"count": count, "path": func(parts ...string) string { return path.Join(parts...) },
 		"percent": percent, "event": eventText, "words": words, "join": strings.Join,
-		"with": func(pairs ...any) (map[string]any, error) {
+		"args": func(pairs ...any) (map[string]any, error) {
 			if len(pairs)%2 != 0 {
-				return nil, errors.New("with wants pairs")
+				return nil, errors.New("args wants pairs")
 			}
 			m := map[string]any{}
 			for i := 0; i < len(pairs); i += 2 {

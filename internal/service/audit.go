@@ -54,3 +54,29 @@ func (s *Service) SearchAuditOf(ctx context.Context, accountID string, search Au
 	})
 	return entries, next, err
 }
+
+// EmailsOf are the addresses of users of the actor's organization, by id, for who may
+// see the audit log; ids of others, and of those who were removed, are not in it.
+func (s *Service) EmailsOf(ctx context.Context, actor tenant.Actor, ids []string) (emails map[string]string, err error) {
+	if err := actor.Allow(tenant.ViewAudit); err != nil {
+		return nil, err
+	}
+	emails = map[string]string{}
+	err = s.db.View(ctx, func(tx *store.Tx) error {
+		for _, id := range ids {
+			if _, known := emails[id]; known || id == "" {
+				continue
+			}
+			user, err := tx.UserByID(id)
+			if err != nil {
+				return err
+			}
+			emails[id] = ""
+			if user != nil && user.AccountID == actor.AccountID {
+				emails[id] = user.Email
+			}
+		}
+		return nil
+	})
+	return emails, err
+}

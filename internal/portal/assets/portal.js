@@ -15,7 +15,7 @@ for (const e of document.querySelectorAll("[data-copy]")) {
   b.type = "button";
   b.className = "copy";
   b.textContent = "Copy";
-  b.setAttribute("aria-label", "Copy " + (e.previousElementSibling?.textContent ?? ""));
+  b.setAttribute("aria-label", "Copy " + (e.closest("dd")?.previousElementSibling?.textContent ?? ""));
   b.addEventListener("click", async () => {
     await navigator.clipboard.writeText(text);
     b.textContent = "Copied";
