@@ -25,6 +25,14 @@ type entry struct {
 	About string
 }
 
+// By says who did it: what the wire calls telnyx is the operator here.
+func (e entry) By() string {
+	if e.MadeBy == "telnyx" {
+		return "operator"
+	}
+	return words(e.MadeBy)
+}
+
 // Told are the changes, without what a new thing does not have.
 func (e entry) Told() (told []tenant.FieldChange) {
 	for _, c := range e.Changes {

@@ -20,6 +20,8 @@ type keyPage struct {
 	// Made and Secret are of a key that was made just now: it is shown this once.
 	Made   *tenant.Key
 	Secret string
+	// Managed says that the account has a manager.
+	Managed bool
 	// Expiries and Overlaps are choices of the forms, in days and in hours.
 	Expiries, Overlaps []choice
 }
@@ -46,7 +48,7 @@ func (p *Portal) showKeys(v *visit, made *tenant.Key, secret string) (any, error
 	if err != nil {
 		return nil, err
 	}
-	shown := keyPage{Made: made, Secret: secret, Expiries: expiries, Overlaps: overlaps}
+	shown := keyPage{Made: made, Secret: secret, Managed: v.actor.ManagerID != "", Expiries: expiries, Overlaps: overlaps}
 	for _, key := range keys {
 		shown.Keys = append(shown.Keys, ownKey{key, key.Expired(p.source.Now()), key.Name == "", key.Name == "" && v.actor.Owner()})
 	}
