@@ -375,6 +375,16 @@ func (s *Server) limited(c *call) string {
 	return ""
 }
 
+// Allow counts one more request of a credential, or of an address, or refuses it with
+// kind TooMany: for what stands beside the API.
+func (s *Server) Allow(who string) error {
+	if s.keys.take(who).ok {
+		return nil
+	}
+	s.rateLimited("keys")
+	return tenant.RefuseParameter(tenant.TooMany, "Authorization", "")
+}
+
 // turnedAway remembers that nothing was done, for the SDK will ask again.
 func (s *Server) turnedAway(c *call) {
 	if once, err := c.once(); err == nil {

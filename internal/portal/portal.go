@@ -28,7 +28,7 @@ import (
 // Prefix is what the paths of all pages begin with.
 const Prefix = "/portal/"
 
-// Options tune a Portal. Address, NewRequestID and Status are required: they are
+// Options tune a Portal. Address, NewRequestID, Allow and Status are required: they are
 // those of the API, so that both tell the same.
 type Options struct {
 	// URL is where people find the installation, without a slash at the end: sign-in
@@ -44,6 +44,9 @@ type Options struct {
 	Address func(*http.Request) string
 	// NewRequestID is the x-request-id of one more answer.
 	NewRequestID func() string
+	// Allow counts one more request of a session or, where nobody has signed in, an
+	// address, or refuses it.
+	Allow func(who string) error
 	// Status is the HTTP status of a kind of refusal.
 	Status func(tenant.Kind) int
 	// Observe is asked once for each page and told of each request; nil for nobody.
@@ -129,7 +132,7 @@ const (
 func (p *Portal) handler(route Route) http.HandlerFunc {
 	observe := func(int, time.Duration) {}
 	if p.options.Observe != nil {
-		observe = p.options.Observe("portal " + route.Name)
+		observe = p.options.Observe("portal_" + strings.ReplaceAll(route.Name, " ", "_"))
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{Request: r, w: w, route: route, requestID: p.options.NewRequestID(), status: http.StatusOK}
@@ -182,6 +185,13 @@ func (p *Portal) answer(v *visit) (any, error) {
 		}
 	}
 	if err := p.admit(v); err != nil {
+		return nil, err
+	}
+	who := v.actor.CredentialID
+	if v.in == nil && v.operator == nil {
+		who = "portal " + p.options.Address(v.Request)
+	}
+	if err := p.options.Allow(who); err != nil {
 		return nil, err
 	}
 	return v.route.handle(p, v)

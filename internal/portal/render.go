@@ -247,6 +247,7 @@ func (p *Portal) writePage(v *visit, answer page) error {
 	}
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	v.w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+	http.NewResponseController(v.w).SetWriteDeadline(time.Now().Add(streamPause))
 	v.w.WriteHeader(v.status)
 	v.w.Write(b.Bytes())
 	return nil

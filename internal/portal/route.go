@@ -51,7 +51,7 @@ type Route struct {
 // Routes is the whole portal.
 var Routes = concat(
 	signInRoutes, passwordRoutes, invitationRoutes, signOnRoutes, assetRoutes, homeRoutes,
-	accountRoutes, bulkRoutes, channelRoutes, userRoutes, groupRoutes,
+	accountRoutes, bulkRoutes, channelRoutes, connectionRoutes, userRoutes, groupRoutes,
 	keyRoutes, sessionRoutes, profileRoutes, auditRoutes, operatorRoutes,
 )
 
@@ -75,6 +75,7 @@ var menu = []item{
 	{Text: "Overview", Path: Prefix, Key: "o", need: SignedIn},
 	{Text: "Accounts", Path: accountsPath, Key: "a", need: Managers},
 	{Text: "Channels", Path: channelsPath, Key: "c", need: Managers},
+	{Text: "Connections", Path: connectionsPath, Key: "t", need: Need(tenant.ViewConnections)},
 	{Text: "Users", Path: usersPath, Key: "u", need: Need(tenant.ViewUsers)},
 	{Text: "Groups", Path: groupsPath, Key: "g", need: Need(tenant.ViewUsers)},
 	{Text: "Invitations", Path: invitationsPath, Key: "i", need: Need(tenant.InviteUsers)},

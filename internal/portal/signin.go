@@ -186,6 +186,7 @@ func (p *Portal) operatorSignIn(v *visit) (any, error) {
 		}
 		return p.again(v, err, (*Portal).showOperatorSignIn)
 	}
+	p.log.Info("the operator signed in at the portal", "request_id", v.requestID, "address", p.options.Address(v.Request))
 	p.end(v, operatorCookie)
 	remember(v.w, operatorCookie, session.Token, 0)
 	next := local(v.text("next"))

@@ -122,6 +122,14 @@ func (s *Service) ManagedConnections(ctx context.Context, actor tenant.Actor, id
 	return connections, err
 }
 
+// OwnConnections are all connections of the actor's account, by name.
+func (s *Service) OwnConnections(ctx context.Context, actor tenant.Actor) (connections []tenant.Connection, err error) {
+	if err := actor.Allow(tenant.ViewConnections); err != nil {
+		return nil, err
+	}
+	return s.Connections(ctx, actor.AccountID)
+}
+
 // ChannelUse is what the calls of an account hold now.
 type ChannelUse struct {
 	// Limit and InUse are outbound channels.

@@ -13,9 +13,12 @@ const (
 	ResetFactor    Action = "reset_factor"     // of others
 	ViewAudit      Action = "view_audit"
 	ViewBalance    Action = "view_balance"
-	ManageAccounts Action = "manage_accounts"
-	SignInAsOwner  Action = "sign_in_as"
-	ManageSignOn   Action = "manage_sign_on"
+	// ViewConnections is to see the account's own; switches and phones are set up by
+	// the operator.
+	ViewConnections Action = "view_connections"
+	ManageAccounts  Action = "manage_accounts"
+	SignInAsOwner   Action = "sign_in_as"
+	ManageSignOn    Action = "manage_sign_on"
 )
 
 // ownerOnly is no permission: no group grants it.
@@ -23,17 +26,18 @@ const ownerOnly = "owner"
 
 // categories says which of Permissions each action needs.
 var categories = map[Action]string{
-	ViewUsers:      "organization",
-	InviteUsers:    "organization",
-	ManageGroups:   "organization",
-	RemoveUsers:    "organization",
-	ManageUserKeys: "organization",
-	ResetFactor:    ownerOnly,
-	ViewAudit:      "account",
-	ViewBalance:    "account",
-	ManageAccounts: "managed_accounts",
-	SignInAsOwner:  "managed_accounts",
-	ManageSignOn:   ownerOnly,
+	ViewUsers:       "organization",
+	InviteUsers:     "organization",
+	ManageGroups:    "organization",
+	RemoveUsers:     "organization",
+	ManageUserKeys:  "organization",
+	ResetFactor:     ownerOnly,
+	ViewAudit:       "account",
+	ViewBalance:     "account",
+	ViewConnections: "connections",
+	ManageAccounts:  "managed_accounts",
+	SignInAsOwner:   "managed_accounts",
+	ManageSignOn:    ownerOnly,
 }
 
 // Category is the permission that the action needs, or "owner" for what no group
