@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"path"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -98,10 +99,24 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, sealer *auth.S
 	for _, r := range Routes {
 		p.mux.Handle(r.Pattern, p.handler(r))
 	}
-	p.mux.Handle(Prefix, p.handler(Route{Name: "unknown", Need: Anybody, handle: func(*Portal, *visit) (any, error) {
-		return nil, tenant.Refuse(tenant.NotFound, "")
-	}}))
+	p.mux.Handle(Prefix, p.handler(Route{Name: "unknown", Need: Anybody, handle: (*Portal).unknown}))
 	return p, nil
+}
+
+// unknown is no page. A change that was refused, though, was answered at its own
+// address: who loads that again gets the page it belongs to.
+func (p *Portal) unknown(v *visit) (any, error) {
+	_, pattern := p.mux.Handler(&http.Request{Method: http.MethodPost, URL: v.URL, Host: v.Host})
+	if v.Method != http.MethodGet || pattern == Prefix {
+		return nil, tenant.Refuse(tenant.NotFound, "")
+	}
+	for at := v.URL.Path; len(at) > len(Prefix); {
+		at = path.Dir(at)
+		if _, pattern := p.mux.Handler(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: at}, Host: v.Host}); pattern != Prefix && pattern != "" {
+			return redirect{to: (&url.URL{Path: at}).String()}, nil
+		}
+	}
+	return redirect{to: Prefix}, nil
 }
 
 func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }
