@@ -47,8 +47,13 @@ fuzz: ## Fuzz every parser for FUZZTIME each (default 20s)
 bench: ## Measure against baselines of the same run; takes a while the first time
 	$(GO) run ./bench
 
+screenshots: build ## Write the pictures of docs/portal.md
+	npm ci --prefix test/portal --no-audit --no-fund --ignore-scripts
+	TENANTRY_BINARY=$(CURDIR)/bin/tenantry TENANTRY_CHROMIUM=$$(command -v chromium || command -v chromium-browser) \
+	  node test/portal/screenshots.mjs
+
 verify: lint ## Check that modules are tidy too
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 
-.PHONY: help run build quick test lint fuzz bench verify
+.PHONY: help run build quick test lint fuzz bench screenshots verify

@@ -407,7 +407,7 @@ func TestKamailio(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	installNode(t, node)
+	installNode(t, "Kamailio", node)
 	x := &telephony{
 		t: t, folder: t.TempDir(), data: t.TempDir(),
 		sipNetwork: &sipNetwork{fmt.Sprintf("127.%d.%d", 1+rand.IntN(254), 1+rand.IntN(254)), 20},
