@@ -50,8 +50,9 @@ type Options struct {
 	Allow func(who string) error
 	// Status is the HTTP status of a kind of refusal.
 	Status func(tenant.Kind) int
-	// Observe is asked once for each page and told of each request; nil for nobody.
-	Observe func(page string) func(status int, took time.Duration)
+	// Observe is asked once for each of Operations and told of each request; nil for
+	// nobody.
+	Observe func(operation string) func(status int, took time.Duration)
 	// Logger hears of faults; nil means the default.
 	Logger *slog.Logger
 }
@@ -69,7 +70,12 @@ type Portal struct {
 	origin  *http.CrossOriginProtection
 	assets  assets
 	pages   pages
+	// observed are told of what each of Operations did.
+	observed []func(status int, took time.Duration)
 }
+
+// Operations are what metrics tell apart: looking at pages, and changes.
+var Operations = []string{"portal_page", "portal_change"}
 
 // New makes a portal over its parts.
 func New(db *store.DB, s *service.Service, a *auth.Authenticator, sealer *auth.Sealer, o Options) (*Portal, error) {
@@ -92,6 +98,13 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, sealer *auth.S
 		if err := p.origin.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
 			return nil, err
 		}
+	}
+	for _, operation := range Operations {
+		observe := func(int, time.Duration) {}
+		if o.Observe != nil {
+			observe = o.Observe(operation)
+		}
+		p.observed = append(p.observed, observe)
 	}
 	var err error
 	if p.pages, err = p.loadPages(); err != nil {
@@ -152,9 +165,9 @@ const (
 )
 
 func (p *Portal) handler(route Route) http.HandlerFunc {
-	observe := func(int, time.Duration) {}
-	if p.options.Observe != nil {
-		observe = p.options.Observe("portal_" + strings.ReplaceAll(route.Name, " ", "_"))
+	observe := p.observed[0]
+	if strings.HasPrefix(route.Pattern, "POST ") {
+		observe = p.observed[1]
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{Request: r, w: w, route: route, requestID: w.Header().Get("X-Request-Id"), status: http.StatusOK}

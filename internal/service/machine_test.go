@@ -126,7 +126,8 @@ func (a *modelAccount) list(f service.AccountFilter) (ids []string) {
 			f.Status == "" && (f.Cancelled || !c.cancelled)
 		contains := func(text, term string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(term)) }
 		if status && (f.EmailEq == "" || f.EmailEq == c.email) && (f.NameEq == "" || f.NameEq == c.name) &&
-			contains(c.email, f.EmailContains) && contains(c.name, f.NameContains) {
+			contains(c.email, f.EmailContains) && contains(c.name, f.NameContains) &&
+			(contains(c.email, f.Contains) || contains(c.name, f.Contains)) {
 			found = append(found, c)
 		}
 	}
@@ -685,6 +686,7 @@ func (m *machine) lists(t *rapid.T) {
 		EmailEq: email, EmailContains: rapid.SampledFrom([]string{"", "", "EXAMPLE", "+managed-", "zzz"}).Draw(t, "email contains"),
 		NameEq:       rapid.SampledFrom([]string{"", "", "", "Acme"}).Draw(t, "name eq"),
 		NameContains: rapid.SampledFrom([]string{"", "", "acme", "GRÖSSE", "größe"}).Draw(t, "name contains"),
+		Contains:     rapid.SampledFrom([]string{"", "", "acme", "example", "zzz"}).Draw(t, "contains"),
 		Status:       rapid.SampledFrom([]string{"", "", "all", "active", "enabled", "disabled", "blocked", "cancelled"}).Draw(t, "status"),
 		Cancelled:    rapid.Bool().Draw(t, "cancelled"), ByEmail: rapid.Bool().Draw(t, "by email"), Ascending: rapid.Bool().Draw(t, "ascending"),
 	}

@@ -443,6 +443,7 @@ var readsOwner = map[string]string{
 	"FROM audit_entry WHERE account_id = $1 ORDER BY number DESC LIMIT 1":          "the last of the index",
 	"FROM audit_entry WHERE account_id = $2 ORDER BY number DESC LIMIT 1":          "the last of the index",
 	"FROM connection WHERE account_id = $1 ORDER BY name":                          "at most tenant.MaxConnections rows",
+	"ORDER BY a.channel_limit DESC, a.number DESC LIMIT":                           "as many as are shown, from a place of the index on",
 	"SELECT COUNT(*) FROM connection WHERE account_id = $1":                        "at most tenant.MaxConnections rows",
 	"FROM connection c JOIN identity i ON i.connection_id = c.id":                  "all that is of them",
 	"WHERE account_id = $3 AND ended = '' RETURNING digest":                        "ends them all",
