@@ -57,7 +57,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Portal answers below Prefix. It is an http.Handler.
+// Portal answers below Prefix, and sends there who comes to what is above. It is an
+// http.Handler.
 type Portal struct {
 	service *service.Service
 	auth    *auth.Authenticator
@@ -112,6 +113,9 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, sealer *auth.S
 	for _, r := range Routes {
 		p.mux.Handle(r.Pattern, p.handler(r))
 	}
+	front := p.handler(Route{Name: "front", Need: Anybody, handle: func(*Portal, *visit) (any, error) { return redirect{to: Prefix}, nil }})
+	p.mux.Handle("/{$}", front)
+	p.mux.Handle(strings.TrimSuffix(Prefix, "/"), front)
 	p.mux.Handle(Prefix, p.handler(Route{Name: "unknown", Need: Anybody, handle: (*Portal).unknown}))
 	return p, nil
 }
@@ -132,7 +136,10 @@ func (p *Portal) unknown(v *visit) (any, error) {
 	return redirect{to: Prefix}, nil
 }
 
-func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }
+func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.secure(w, r)
+	p.mux.ServeHTTP(w, r) // which answers by itself where a path is not clean
+}
 
 // visit is one request on its way to a page.
 type visit struct {
@@ -163,10 +170,9 @@ func (p *Portal) handler(route Route) http.HandlerFunc {
 		observe = p.observed[1]
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		v := &visit{Request: r, w: w, route: route, requestID: p.options.NewRequestID(), status: http.StatusOK}
+		v := &visit{Request: r, w: w, route: route, requestID: w.Header().Get("X-Request-Id"), status: http.StatusOK}
 		began := time.Now()
 		defer func() { observe(v.status, time.Since(began)) }()
-		p.secure(v)
 		defer func() {
 			if e := recover(); e != nil {
 				if e == http.ErrAbortHandler {
@@ -187,9 +193,9 @@ func (p *Portal) handler(route Route) http.HandlerFunc {
 }
 
 // secure sets what every answer has. Pages are for one person and never kept.
-func (p *Portal) secure(v *visit) {
-	h := v.w.Header()
-	h.Set("X-Request-Id", v.requestID)
+func (p *Portal) secure(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Request-Id", p.options.NewRequestID())
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
@@ -198,7 +204,7 @@ func (p *Portal) secure(v *visit) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 	h.Set("Cache-Control", "no-store")
-	if v.TLS != nil || strings.HasPrefix(p.options.URL, "https:") {
+	if r.TLS != nil || strings.HasPrefix(p.options.URL, "https:") {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
 }

@@ -109,7 +109,7 @@ func (f frame) Operator() bool { return f.visit.operator != nil }
 
 // Can reports whether who asks can do an action.
 func (f frame) Can(action string) bool {
-	return f.visit.in != nil && f.visit.actor.Can(tenant.Action(action))
+	return f.visit.in != nil && Need(action).allows(f.visit.actor)
 }
 
 // Manages reports whether who asks may manage accounts.
