@@ -49,7 +49,7 @@ func (p *Portal) accept(v *visit) (any, error) {
 		return p.again(v, err, (*Portal).showInvited)
 	}
 	if session == nil {
-		return redirect{to: signOnStart(invited.AccountID, Prefix)}, nil
+		return onward(v, signOnStart(invited.AccountID, Prefix)), nil
 	}
 	to := p.enter(v, session, Prefix)
 	to.notice = "Welcome to " + session.Account.OrganizationName + "."
