@@ -152,7 +152,7 @@ func measure(o options) (err error) {
 		name string
 		run  func(*bench, context.Context) error
 	}{
-		{"get", (*bench).get}, {"admission", (*bench).admission}, {"lease", (*bench).leases}, {"gateway", (*bench).gateway}, {"list", (*bench).list}, {"contains", (*bench).contains},
+		{"get", (*bench).get}, {"admission", (*bench).admission}, {"lease", (*bench).leases}, {"gateway", (*bench).gateway}, {"list", (*bench).list}, {"contains", (*bench).contains}, {"portal", (*bench).portal},
 		{"create", (*bench).create}, {"report", (*bench).report}, {"start", (*bench).start},
 		{"cost", (*bench).cost}, {"trips", (*bench).trips}, {"nodes", (*bench).nodes}, {"size", (*bench).size},
 	} {

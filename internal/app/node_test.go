@@ -81,8 +81,7 @@ func runNode(t *testing.T, folder string, files []string, env ...string) {
 	syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 	if err != nil {
 		t.Errorf("node --test: %v\n%s", err, out.Bytes())
-	}
-	if !bytes.Contains(out.Bytes(), []byte("ℹ fail 0")) {
+	} else if !bytes.Contains(out.Bytes(), []byte("ℹ fail 0")) {
 		t.Errorf("no test of node's has run\n%s", out.Bytes())
 	}
 }

@@ -38,7 +38,7 @@ func (m model) list(q Query) []Key {
 	has := func(text, term string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(term)) }
 	for _, e := range m {
 		if q.Statuses&(1<<e.Status) != 0 && has(e.Email, q.EmailContains) && has(e.Name, q.NameContains) &&
-			(q.Only == nil || slices.Contains(q.Only, e.Number)) {
+			(has(e.Email, q.Contains) || has(e.Name, q.Contains)) && (q.Only == nil || slices.Contains(q.Only, e.Number)) {
 			keys = append(keys, Key{strings.ToLower(e.Email), e.Number})
 		}
 	}
@@ -111,6 +111,7 @@ func drawQuery(t *rapid.T, highest int64) Query {
 		Descending:    rapid.Bool().Draw(t, "descending"),
 		EmailContains: drawTerm(t, "email term"),
 		NameContains:  drawTerm(t, "name term"),
+		Contains:      drawTerm(t, "term of either"),
 	}
 	if rapid.Bool().Draw(t, "by status") {
 		q.Statuses = Statuses(rapid.Uint8().Draw(t, "statuses"))

@@ -126,7 +126,8 @@ func (a *modelAccount) list(f service.AccountFilter) (ids []string) {
 			f.Status == "" && (f.Cancelled || !c.cancelled)
 		contains := func(text, term string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(term)) }
 		if status && (f.EmailEq == "" || f.EmailEq == c.email) && (f.NameEq == "" || f.NameEq == c.name) &&
-			contains(c.email, f.EmailContains) && contains(c.name, f.NameContains) {
+			contains(c.email, f.EmailContains) && contains(c.name, f.NameContains) &&
+			(contains(c.email, f.Contains) || contains(c.name, f.Contains)) {
 			found = append(found, c)
 		}
 	}
@@ -433,7 +434,7 @@ func (m *machine) operate(t *rapid.T) {
 // people does something to the users and groups of an account.
 func (m *machine) people(t *rapid.T) {
 	a := m.any(t)
-	switch what := rapid.SampledFrom([]string{"user", "user", "group", "join", "leave", "block", "unblock", "remove"}).Draw(t, "what"); what {
+	switch what := rapid.SampledFrom([]string{"user", "user", "group", "join", "leave", "block", "unblock", "remove", "alter group", "remove group"}).Draw(t, "what"); what {
 	case "user":
 		email := rapid.SampledFrom([]string{"u@example.com", "U@example.com", "v@example.com", "w@example.com", a.email}).Draw(t, "email")
 		in := service.NewUser{Email: email}
@@ -478,6 +479,13 @@ func (m *machine) people(t *rapid.T) {
 			a.groups = append(a.groups, g)
 			a.changes++
 		}
+	case "alter group", "remove group":
+		owner, denied := m.auth.Actor(m.ctx, auth.Credentials{Authorization: "Bearer " + a.key})
+		m.want(t, "owner's key", denied, a.admission())
+		if denied != nil || len(a.groups) == 0 {
+			return
+		}
+		m.changeGroup(t, a, owner, what == "remove group")
 	default:
 		if len(a.users) == 0 {
 			return
@@ -523,6 +531,46 @@ func (m *machine) people(t *rapid.T) {
 		if changed {
 			a.changes++
 		}
+	}
+}
+
+// changeGroup alters a group of the owner's, or removes it; what it leaves behind may be
+// pruned at any time.
+func (m *machine) changeGroup(t *rapid.T, a *modelAccount, owner tenant.Actor, remove bool) {
+	g := rapid.SampledFrom(a.groups).Draw(t, "group")
+	if !remove {
+		name := rapid.SampledFrom([]string{"Engineering", "Sales", "Support"}).Draw(t, "name")
+		permissions := rapid.SampledFrom([][]string{nil, {"organization"}, {"account", "managed_accounts"}}).Draw(t, "permissions")
+		want := ""
+		if slices.ContainsFunc(a.groups, func(o *modelGroup) bool { return o != g && o.name == name }) {
+			want = refusal(tenant.Duplicate)
+		}
+		got, err := m.AlterGroup(m.ctx, owner, g.id, name, permissions)
+		m.want(t, "alter a group", err, want)
+		if err != nil {
+			return
+		}
+		if got.ID != g.id || got.Name != name || !slices.Equal(got.Permissions, permissions) {
+			t.Fatalf("the group is %+v", got)
+		}
+		if g.name != name || !slices.Equal(g.permissions, permissions) {
+			a.changes++
+		}
+		g.name, g.permissions = name, permissions
+		return
+	}
+	m.want(t, "remove a group", m.RemoveGroup(m.ctx, owner, g.id), "")
+	a.changes++
+	a.groups = slices.DeleteFunc(a.groups, func(o *modelGroup) bool { return o == g })
+	for _, u := range a.users {
+		u.groups = slices.DeleteFunc(u.groups, func(o *modelGroup) bool { return o == g })
+	}
+	if rapid.Bool().Draw(t, "prune") {
+		err := m.db.Update(m.ctx, "prune", func(tx *store.Tx) error {
+			_, err := tx.Prune(tx.Now().Add(-store.KeepEvents), 1)
+			return err
+		})
+		m.want(t, "prune", err, "")
 	}
 }
 
@@ -638,6 +686,7 @@ func (m *machine) lists(t *rapid.T) {
 		EmailEq: email, EmailContains: rapid.SampledFrom([]string{"", "", "EXAMPLE", "+managed-", "zzz"}).Draw(t, "email contains"),
 		NameEq:       rapid.SampledFrom([]string{"", "", "", "Acme"}).Draw(t, "name eq"),
 		NameContains: rapid.SampledFrom([]string{"", "", "acme", "GRÖSSE", "größe"}).Draw(t, "name contains"),
+		Contains:     rapid.SampledFrom([]string{"", "", "acme", "example", "zzz"}).Draw(t, "contains"),
 		Status:       rapid.SampledFrom([]string{"", "", "all", "active", "enabled", "disabled", "blocked", "cancelled"}).Draw(t, "status"),
 		Cancelled:    rapid.Bool().Draw(t, "cancelled"), ByEmail: rapid.Bool().Draw(t, "by email"), Ascending: rapid.Bool().Draw(t, "ascending"),
 	}

@@ -99,15 +99,26 @@ func (tx *Tx) Prune(keep time.Time, limit int) (int64, error) {
 // pruneMembers takes at most limit users out of a group that has gone. Nobody joins it
 // any more.
 func (tx *Tx) pruneMembers(limit int) (int64, error) {
-	id, err := one(tx, scanText, "SELECT id FROM removed_group ORDER BY id LIMIT 1")
-	if err != nil || id == nil {
+	type removed struct {
+		id     string
+		pruned int64
+	}
+	group, err := one(tx, func(row scanner, r *removed) error { return row.Scan(&r.id, &r.pruned) },
+		"SELECT id, pruned FROM removed_group ORDER BY id LIMIT 1")
+	if err != nil || group == nil {
 		return 0, err
 	}
-	n, err := tx.execCount(`DELETE FROM membership WHERE (account_id, user_number, group_id) IN
-		(SELECT account_id, user_number, group_id FROM membership WHERE group_id = $1 ORDER BY user_number LIMIT $2)`, *id, limit)
-	if err != nil || n == int64(limit) {
-		return n, err
+	// From where the last time ended: what is deleted lies in PostgreSQL's way for a while.
+	numbers, err := tx.MembersOf(group.id, group.pruned, limit)
+	if err != nil {
+		return 0, err
 	}
-	groups, err := tx.execCount("DELETE FROM removed_group WHERE id = $1", *id)
-	return n + groups, err
+	if len(numbers) == 0 {
+		return tx.execCount("DELETE FROM removed_group WHERE id = $1", group.id)
+	}
+	last := numbers[len(numbers)-1]
+	if err := tx.exec("UPDATE removed_group SET pruned = $2 WHERE id = $1", group.id, last); err != nil {
+		return 0, err
+	}
+	return tx.execCount("DELETE FROM membership WHERE group_id = $1 AND user_number > $2 AND user_number <= $3", group.id, group.pruned, last)
 }

@@ -504,7 +504,7 @@ func TestCopyNamesWhatCannotBeStored(t *testing.T) {
 		"UPDATE account SET blocked = 2 WHERE id = 'child2'":                                                                                                                    `blocked of the row id="child2" is no boolean`,
 		"UPDATE audit_entry SET created_at = 'now' WHERE account_id = 'child2'":                                                                                                 `created_at of the row account_id="child2", number=1 is no bigint`,
 		"UPDATE audit_entry SET changes = CAST(x'ff' AS TEXT) WHERE account_id = 'child2'":                                                                                      `changes of the row account_id="child2", number=1 has`,
-		"UPDATE membership SET group_id = CAST(x'ff' AS TEXT)":                                                                                                                  `group_id="\xff"`,
+		"UPDATE membership SET group_id = CAST(x'ff' AS TEXT) WHERE group_id = 'g'":                                                                                             `group_id="\xff"`,
 		"INSERT INTO api_key (digest, id, account_id, user_id, kind, sealed, created_at) SELECT upper(digest), id, account_id, user_id, kind, sealed, 1.5 FROM api_key LIMIT 1": "created_at of the row digest=",
 	} {
 		t.Run(damage, func(t *testing.T) {

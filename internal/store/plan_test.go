@@ -57,6 +57,8 @@ var reads = map[string]func(tx *store.Tx){
 	"Groups":            func(tx *store.Tx) { tx.Groups("a") },
 	"Group":             func(tx *store.Tx) { tx.Group("a", "g", "id") },
 	"GroupsOf":          func(tx *store.Tx) { tx.GroupsOf(&tenant.User{}) },
+	"GroupPermissions":  func(tx *store.Tx) { tx.GroupPermissions("g") },
+	"MembersOf":         func(tx *store.Tx) { tx.MembersOf("away", 0, 100) },
 	"UsersWithEmail":    func(tx *store.Tx) { tx.UsersWithEmail("e", 5) },
 	"Session":           func(tx *store.Tx) { tx.Session("s") },
 	"SessionsOf":        func(tx *store.Tx) { tx.SessionsOf("a", "u") },
@@ -102,6 +104,13 @@ var reads = map[string]func(tx *store.Tx){
 	"LeasesOfCall":        func(tx *store.Tx) { tx.LeasesOfCall("call") },
 	"LeasesOfSwitch":      func(tx *store.Tx) { tx.LeasesOfSwitch("s", "", "", 10) },
 
+	"ScarcePools":     func(tx *store.Tx) { tx.ScarcePools(10) },
+	"Overdrawn":       func(tx *store.Tx) { tx.Overdrawn(10) },
+	"BlockedAccounts": func(tx *store.Tx) { tx.BlockedAccounts(10) },
+	"NeverManagers":   func(tx *store.Tx) { tx.NeverManagers(1000, 10) },
+	"LockedOut":       func(tx *store.Tx) { tx.LockedOut(10) },
+	"MailTried":       func(tx *store.Tx) { tx.MailTried(10) },
+
 	"Admit":         func(tx *store.Tx) { tx.Admit("a") },
 	"Message":       func(tx *store.Tx) { tx.Message("a", "m1") },
 	"AnyMessageDue": func(tx *store.Tx) { tx.AnyMessageDue() },
@@ -114,7 +123,7 @@ var reads = map[string]func(tx *store.Tx){
 
 	// Those that write are called by everyChange.
 	"Apply": nil, "Agree": nil, "KeepAnswer": nil, "TakeAnswer": nil, "Prune": nil, "StartSession": nil, "EndSession": nil,
-	"EndSessionsOf": nil, "SessionUsed": nil, "KeyUsed": nil, "PutTries": nil, "TakeStep": nil, "TakeRecoveryCode": nil,
+	"EndSessionsOf": nil, "EndOperatorSessions": nil, "SessionUsed": nil, "KeyUsed": nil, "PutTries": nil, "TakeStep": nil, "TakeRecoveryCode": nil,
 	"QueueMail": nil, "ClaimMail": nil, "DelayMail": nil, "ForgetMail": nil,
 	"AddMessage": nil, "TakeDueMessages": nil, "SettleMessage": nil,
 	"BeginWebhook": nil, "TakeTurn": nil, "TakeEvents": nil, "ClaimEvents": nil, "NoteDelivery": nil, "QueueNext": nil, "Retry": nil,
@@ -160,17 +169,30 @@ func everyChange(tx *store.Tx) error {
 		return err
 	}
 	group := tenant.Group{ID: "g", AccountID: rootID, Name: "g"}
+	gone := tenant.Group{ID: "gone", AccountID: rootID, Name: "gone"}
 	grouped, err := tenant.NewGroup(operator, group)
 	if err != nil {
 		return err
 	}
 	user := tenant.User{ID: "u", AccountID: rootID, Email: "u@example.com", Status: tenant.UserEnabled, CreatedAt: now}
-	created := tenant.NewUser(operator, user, tenant.Key{ID: "k", AccountID: rootID, UserID: "u", Kind: tenant.KeyV2, Digest: "k"}, []tenant.Group{group})
+	created := tenant.NewUser(operator, user, tenant.Key{ID: "k", AccountID: rootID, UserID: "u", Kind: tenant.KeyV2, Digest: "k"}, []tenant.Group{group, gone})
 	blocked, err := tenant.Block(operator, *root, now)
 	if err != nil {
 		return err
 	}
-	for _, change := range []tenant.Change{approved, grouped, created, blocked} {
+	going, err := tenant.NewGroup(operator, gone)
+	if err != nil {
+		return err
+	}
+	altered, err := tenant.AlterGroup(operator, gone, "going", nil)
+	if err != nil {
+		return err
+	}
+	left, err := tenant.RemoveGroup(operator, gone)
+	if err != nil {
+		return err
+	}
+	for _, change := range []tenant.Change{approved, grouped, going, created, blocked, altered, left} {
 		if err := tx.Apply(change); err != nil {
 			return err
 		}
@@ -204,8 +226,10 @@ func everyChange(tx *store.Tx) error {
 	if _, err := tx.TakeAnswer("r", 1); err != nil {
 		return err
 	}
-	if _, err := tx.Prune(now, 1); err != nil {
-		return err
+	for range 2 { // the member of a group that has gone, and then the group
+		if _, err := tx.Prune(now, 1); err != nil {
+			return err
+		}
 	}
 	if _, err := tx.Agree("n", "v"); err != nil {
 		return err
@@ -274,6 +298,7 @@ func everyPerson(tx *store.Tx, root tenant.Account) error {
 	}
 	for _, write := range []func() error{
 		func() error { return tx.EndSessionsOf(rootID, "p", store.EndedByPassword) },
+		func() error { return tx.EndOperatorSessions(store.EndedBySignOut) },
 		func() error { return tx.SessionUsed("s", now) },
 		func() error { return tx.KeyUsed("pn", now) },
 		func() error { return tx.PutTries(tenant.Tries{Subject: "t", Since: now}) },
@@ -404,6 +429,9 @@ var mayScan = map[string]string{
 	"DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT":               "reads as many as it may delete, in the order of the key",
 	"DELETE FROM webhook_event WHERE id IN (SELECT id FROM webhook_event ORDER BY id LIMIT": "the same",
 	"SELECT due_at FROM webhook_queue ORDER BY due_at, account_id LIMIT 1":                  "the first of the index",
+	"SELECT id, pruned FROM removed_group ORDER BY id LIMIT 1":                              "the first of the key",
+	"FROM account a WHERE a.balance + a.credit_limit < 0":                                   "as many as are shown, of an index that has no others",
+	"FROM account a WHERE a.blocked = TRUE":                                                 "the same",
 }
 
 // readsOwner are the statements that may read all of one owner, and why.
@@ -415,6 +443,7 @@ var readsOwner = map[string]string{
 	"FROM audit_entry WHERE account_id = $1 ORDER BY number DESC LIMIT 1":          "the last of the index",
 	"FROM audit_entry WHERE account_id = $2 ORDER BY number DESC LIMIT 1":          "the last of the index",
 	"FROM connection WHERE account_id = $1 ORDER BY name":                          "at most tenant.MaxConnections rows",
+	"ORDER BY a.channel_limit DESC, a.number DESC LIMIT":                           "as many as are shown, from a place of the index on",
 	"SELECT COUNT(*) FROM connection WHERE account_id = $1":                        "at most tenant.MaxConnections rows",
 	"FROM connection c JOIN identity i ON i.connection_id = c.id":                  "all that is of them",
 	"WHERE account_id = $3 AND ended = '' RETURNING digest":                        "ends them all",
@@ -430,6 +459,7 @@ var growing = []string{
 	"account", "a", "organization_user", "u", "organization_group", "g", "membership", "m", "api_key", "audit_entry", "answer", "session", "outbox",
 	"sign_in_try", "password_reset", "invitation", "second_factor", "recovery_code", "mail", "single_sign_on", "external_identity",
 	"connection", "c", "identity", "i", "lease", "message", "webhook_event", "w", "f", "webhook_queue", "q", "o", "p",
+	"removed_group",
 }
 
 // manyRows fill PostgreSQL with 20,000 accounts, as many users, and what belongs to
@@ -448,10 +478,18 @@ var manyRows = []string{
 		SELECT 'g' || n, CASE WHEN n <= 500 THEN 'a' ELSE 'a' || n END, 'n' || n, '', n FROM generate_series(1, 10000) n`,
 	`INSERT INTO membership (account_id, user_number, user_id, group_id)
 		SELECT account_id, number, id, 'g' || number % 500 + 1 FROM organization_user WHERE id LIKE 'user%'`,
+	`INSERT INTO membership (account_id, user_number, user_id, group_id) SELECT account_id, number, id, 'away' FROM organization_user WHERE account_id = 'a'`,
+	`INSERT INTO removed_group (id) SELECT 'away' UNION ALL SELECT 'away' || n FROM generate_series(1, 10000) n`,
+	`INSERT INTO account (id, manager_id, number, email, email_key, organization_name, allow_custom_pricing, rollup_billing, currency, users, created_at, updated_at)
+		SELECT 'r' || n, '', n, 'e' || n, 'e' || n, 'n' || n, FALSE, FALSE, 'USD', 1, n, n FROM generate_series(3, 1500) n`,
+	`UPDATE manager SET accounts = 1500 WHERE account_id = ''`,
+	`INSERT INTO manager (account_id, approved, channel_pool, channels_allocated) SELECT 'r' || n, TRUE, 100, n % 101 FROM generate_series(3, 1400) n`,
+	`UPDATE account SET blocked = TRUE WHERE number % 4 = 0`,
+	`UPDATE account SET balance = -number WHERE number % 4 = 1`,
 	`INSERT INTO api_key (digest, id, account_id, user_id, kind, sealed, created_at)
 		SELECT kind || id, id, account_id, id, kind, '', created_at FROM organization_user CROSS JOIN (VALUES ('v1'), ('v2')) k (kind) WHERE id LIKE 'user%'`,
 	`INSERT INTO session (digest, account_id, user_id, created_at, expires_at) SELECT id, account_id, id, created_at, created_at FROM organization_user WHERE id LIKE 'user%'`,
-	`INSERT INTO sign_in_try (subject, tries, since, locks, locked_until, expires_at) SELECT 't' || n, 1, n, 0, 0, n FROM generate_series(1, 20000) n`,
+	`INSERT INTO sign_in_try (subject, tries, since, locks, locked_until, expires_at) SELECT 't' || n, 1, n, 0, CASE n % 2 WHEN 0 THEN 0 ELSE n END, n FROM generate_series(1, 20000) n`,
 	`INSERT INTO password_reset (user_id, account_id, digest, created_at, expires_at) SELECT id, account_id, 'd' || id, 1, created_at FROM organization_user WHERE id LIKE 'user%'`,
 	`INSERT INTO second_factor (user_id, account_id, sealed, confirmed, last_step, created_at) SELECT id, account_id, '', TRUE, 0, 1 FROM organization_user WHERE id LIKE 'user%'`,
 	`INSERT INTO recovery_code (user_id, digest) SELECT id, 'r' || n FROM organization_user CROSS JOIN generate_series(1, 3) n WHERE id LIKE 'user%'`,
@@ -459,7 +497,7 @@ var manyRows = []string{
 	`INSERT INTO single_sign_on (account_id, issuer, client_id, sealed, domains, required, updated_at) SELECT id, 'i', 'c', '', 'd', TRUE, 1 FROM account WHERE id LIKE 'a%'`,
 	`INSERT INTO invitation (id, account_id, email, email_key, group_ids, digest, invited_by, sent, sent_at, created_at, expires_at)
 		SELECT 'i' || n, 'a' || n % 10000, 'e' || n, 'e' || n, '', 'd' || n, '', 1, n, n, n FROM generate_series(1, 20000) n`,
-	`INSERT INTO mail (id, sealed, tries, due_at, expires_at) SELECT 'm' || n, '', 0, n, CASE WHEN n % 2 = 0 THEN n ELSE 1::BIGINT << 60 END FROM generate_series(1, 20000) n`,
+	`INSERT INTO mail (id, sealed, tries, due_at, expires_at) SELECT 'm' || n, '', n % 3, n, CASE WHEN n % 2 = 0 THEN n ELSE 1::BIGINT << 60 END FROM generate_series(1, 20000) n`,
 	`INSERT INTO answer (request, id, body, sealed, expires_at) SELECT 'r' || n / 2, 'n' || n, '', '', n FROM generate_series(1, 20000) n`,
 	`INSERT INTO audit_entry (account_id, number, id, actor_user_id, credential_id, made_by, event, resource_type, resource_id, changes, request_id, created_at)
 		SELECT account_id, number, 'e' || id, '', '', '', 'e', 'r', id, '[]', '', created_at FROM organization_user WHERE id LIKE 'user%'`,

@@ -11,8 +11,9 @@ import (
 )
 
 // sound makes a database with something of everything: rootID, which manages two
-// accounts with channels, has a group with user "v" in it, who has a session, a
-// removed user "u", and connection "c".
+// accounts with channels, has a group with user "v" in it, who has a session and is still
+// in a group that has gone, a removed user "u", and connection "c"; and a session of the
+// operator.
 func sound(tx *store.Tx) error {
 	if err := everyChange(tx); err != nil {
 		return err
@@ -32,6 +33,8 @@ func sound(tx *store.Tx) error {
 			return tenant.ApproveManager(operator, *root, manager, &pool, now)
 		},
 	}
+	left := tenant.Group{ID: "left", AccountID: rootID, Name: "left"}
+	changes = append(changes, func() (tenant.Change, error) { return tenant.NewGroup(operator, left) })
 	for _, id := range []string{"child1", "child2"} {
 		changes = append(changes, func() (tenant.Change, error) {
 			account := tenant.Account{ID: id, ManagerID: rootID, Email: id + "@example.com", OrganizationName: id, ChannelLimit: 3, CreatedAt: now, UpdatedAt: now}
@@ -45,8 +48,8 @@ func sound(tx *store.Tx) error {
 	changes = append(changes, func() (tenant.Change, error) {
 		user := tenant.User{ID: "v", AccountID: rootID, Email: "v@example.com", Status: tenant.UserEnabled, CreatedAt: now}
 		key := tenant.Key{ID: "vk", AccountID: rootID, UserID: "v", Kind: tenant.KeyV2, Digest: "vk"}
-		return tenant.NewUser(operator, user, key, []tenant.Group{{ID: "g", Name: "g"}}), nil
-	})
+		return tenant.NewUser(operator, user, key, []tenant.Group{{ID: "g", Name: "g"}, left}), nil
+	}, func() (tenant.Change, error) { return tenant.RemoveGroup(operator, left) })
 	for _, make := range changes {
 		change, err := make()
 		if err != nil {
@@ -55,6 +58,9 @@ func sound(tx *store.Tx) error {
 		if err := tx.Apply(change); err != nil {
 			return err
 		}
+	}
+	if err := tx.StartSession(store.Session{Digest: "zs", AccountID: store.OperatorAccount, UserID: "o", Kind: store.PortalSession, ExpiresAt: now.Add(time.Hour)}); err != nil {
+		return err
 	}
 	return tx.StartSession(store.Session{Digest: "vs", AccountID: rootID, UserID: "v", ExpiresAt: now.Add(time.Hour)})
 }
@@ -85,6 +91,8 @@ func TestVerifyNames(t *testing.T) {
 		{"DELETE FROM api_key WHERE id = 'child1v1'", "account child1 has no key of each kind"},
 		{"UPDATE organization_group SET account_id = 'nobody' WHERE id = 'g'", "group g has no account"},
 		{"DELETE FROM organization_group WHERE id = 'g'", "the membership of user v in group g has no owner"},
+		{"DELETE FROM removed_group", "the membership of user v in group left has no owner"},
+		{"INSERT INTO removed_group (id) VALUES ('g')", "group g is removed and still there"},
 		{"UPDATE membership SET user_number = 9", "the membership of user v in group g has no owner"},
 		{"UPDATE membership SET account_id = 'child1'", "the membership of user v in group g has no owner"},
 		{"INSERT INTO membership (account_id, user_number, user_id, group_id) SELECT account_id, number, id, 'g' FROM organization_user WHERE id = 'u'", "the membership of user u in group g has no owner"},

@@ -21,7 +21,7 @@ const need = (name) => {
 };
 
 /** patience is how long anything may take, in milliseconds: others use the machine too. */
-export const patience = 60_000;
+export const patience = 30_000;
 
 /** until waits for something true and returns it. */
 export async function until(what, look) {
@@ -252,6 +252,31 @@ export async function startDev(t, { seed, flags = [], env } = {}) {
   }
   const [info, pid] = await start(t, need('TENANTRY_BINARY'), [...all, ...flags], { env: { TMPDIR: folder, ...env }, heard: add, ready: line });
   return { ...info, url: new URL(info.base_url).origin, pid, allow };
+}
+
+/** nextMail is the first mail to an address, { to, subject, text }, among those that "tenantry dev" keeps. */
+export async function nextMail(server, to) {
+  const page = await (await launch()).newPage();
+  try {
+    return await until(`mail to ${to}`, async () => {
+      await page.goto(server.mails_url);
+      const mails = await page.locator('article.mail').evaluateAll((all) => all.map((one) => ({
+        subject: one.querySelector('h2').textContent, to: one.querySelector('p').textContent.split(' ')[1], text: one.querySelector('pre').textContent,
+      })));
+      return mails.reverse().find((mail) => mail.to === to);
+    });
+  } finally {
+    await page.close();
+  }
+}
+
+/** signIn signs somebody in; the page was opened with the server's url as its baseURL. */
+export async function signIn(page, email, password = 'tenantry-dev-password') {
+  await page.goto('/portal/sign-in');
+  await page.getByLabel('Email address').fill(email);
+  await page.getByLabel('Password').fill(password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.waitForURL('/portal/');
 }
 
 /** freePort is one that nobody listens on. */

@@ -3,7 +3,9 @@
 -- Groups that were removed, while anybody is still in them: members are let go a few at
 -- a time, for there may be a million.
 CREATE TABLE removed_group (
-    id TEXT PRIMARY KEY
+    id     TEXT PRIMARY KEY,
+    -- the number of the last user who was let go
+    pruned BIGINT NOT NULL DEFAULT 0
 );
 
 -- What the operator should look at, each in the order in which it is shown.

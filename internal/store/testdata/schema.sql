@@ -279,6 +279,7 @@ CREATE TABLE recovery_code (
 
 CREATE TABLE removed_group (
     id TEXT NOT NULL,
+    pruned BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (id)
 );
 
