@@ -154,7 +154,7 @@ func (f frame) RequestID() string { return f.visit.requestID }
 func (p *Portal) loadPages() (pages, error) {
 	functions := template.FuncMap{
 		"time": moment, "ago": func(t time.Time) string { return ago(p.source.Now(), t) },
-		"money": func(minor int64, currency string) string { return tenant.FormatMoney(minor) + " " + currency },
+		"money": money,
 		"count": count, "path": func(parts ...string) string { return path.Join(parts...) },
 		"percent": percent, "event": eventText, "words": words, "join": strings.Join,
 		"args": func(pairs ...any) (map[string]any, error) {
@@ -373,6 +373,12 @@ func count(n any) string {
 		text = text[:i] + "\u202f" + text[i:]
 	}
 	return sign + text
+}
+
+// money is an amount with its thousands apart, and what it is in.
+func money(minor int64, currency string) string {
+	whole, cents, _ := strings.Cut(tenant.FormatMoney(minor), ".")
+	return count(whole) + "." + cents + " " + currency
 }
 
 // percent is how much of a whole a part is, from 0 to 100.

@@ -8,6 +8,10 @@ for (const t of document.querySelectorAll("time[datetime]")) {
   t.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }
 
+// Where the menu lies in one line, what is here is in sight.
+const row = document.querySelector(".side nav"), current = row?.querySelector("[aria-current]");
+if (current) row.scrollLeft = current.offsetLeft - (row.clientWidth - current.offsetWidth) / 2;
+
 // A button that copies what is to be copied.
 for (const e of document.querySelectorAll("[data-copy]")) {
   const text = [...(e.children.length ? e.children : [e])].map((c) => c.textContent).join("\n").trim();
