@@ -277,8 +277,9 @@ func (s *server) load(text []byte) error {
 	for _, account := range made {
 		s.ids[account.Email], s.keys[account.Email], s.tokens[account.Email] = account.ID, account.Key, account.Token
 	}
-	for _, account := range seed.Accounts {
-		for _, user := range account.Users {
+	for accounts := seed.Accounts; len(accounts) > 0; accounts = accounts[1:] {
+		accounts = append(accounts, accounts[0].ManagedAccounts...)
+		for _, user := range accounts[0].Users {
 			if s.ids[user.Email] == "" {
 				s.ids[user.Email], s.keys[user.Email] = user.ID, user.APIKey
 			}
