@@ -33,8 +33,16 @@ func (e entry) By() string {
 	return words(e.MadeBy)
 }
 
-// Told are the changes, without what a new thing does not have.
-func (e entry) Told() (told []tenant.FieldChange) {
+// Told are the first changes, without what a new thing does not have.
+func (e entry) Told() []tenant.FieldChange {
+	told := e.told()
+	return told[:min(len(told), mostShown)]
+}
+
+// Untold is how many more there are.
+func (e entry) Untold() int { return len(e.told()) - len(e.Told()) }
+
+func (e entry) told() (told []tenant.FieldChange) {
 	for _, c := range e.Changes {
 		if c.From == nil && (c.To == nil || c.To == false || c.To == "") {
 			continue
