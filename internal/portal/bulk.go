@@ -149,6 +149,9 @@ type bulkResult struct {
 
 type bulkFailure struct{ ID, Why string }
 
+// Shown are the first of those that failed.
+func (b bulkResult) Shown() []bulkFailure { return b.Failed[:min(len(b.Failed), bulkShown)] }
+
 // atOnce is how many accounts are disabled at the same time: they share commits.
 const atOnce = 16
 
