@@ -442,13 +442,35 @@ func (r reply) told() string {
 	return fmt.Sprint(r.StatusCode, h, requestIDs.ReplaceAllString(string(r.body), "Request"))
 }
 
-var wrongs = regexp.MustCompile(`(?s)(?:class="problem"[^>]*|class="notice bad"[^>]*)>([^<]*)<|<h1>[^<]*</h1>\s*<p>([^<]*)</p>`)
+var wrongs = []*regexp.Regexp{
+	regexp.MustCompile(`(?:class="problem"|class="notice bad")[^>]*>([^<]*)<`),
+	regexp.MustCompile(`<h1>[^<]*</h1>\s*<p>([^<]*)</p>`), // a page that says nothing else
+}
 
 // complaint is what a page says is wrong, "" for nothing.
 func (r reply) complaint() string {
-	found := wrongs.FindSubmatch(r.body)
-	if found == nil {
-		return ""
+	for _, wrong := range wrongs {
+		if found := wrong.FindSubmatch(r.body); found != nil {
+			return html.UnescapeString(string(found[1]))
+		}
 	}
-	return html.UnescapeString(string(found[1]) + string(found[2]))
+	return ""
+}
+
+// difference is the first line in which two answers differ, "" for none.
+func difference(a, b string) string {
+	left, right := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for i := range max(len(left), len(right)) {
+		l, r := "", ""
+		if i < len(left) {
+			l = left[i]
+		}
+		if i < len(right) {
+			r = right[i]
+		}
+		if l != r {
+			return fmt.Sprintf("line %d is\n%.700s\nhere and\n%.700s\nthere", i+1, l, r)
+		}
+	}
+	return ""
 }

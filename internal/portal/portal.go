@@ -376,16 +376,16 @@ func (p *Portal) fail(v *visit, err error) {
 }
 
 func (p *Portal) sendToSignIn(v *visit, needed *signInNeeded) {
-	to := redirect{to: signInPath}
+	to, over := redirect{to: signInPath}, sessionCookie
 	if v.route.Need == Operator {
-		to.to = operatorSignInPath
+		to.to, over = operatorSignInPath, operatorCookie
 	}
 	switch {
 	case needed.acting:
 		forget(v.w, actingCookie)
 		to = redirect{to: Prefix, notice: "You act for the other account no longer. " + needed.why, bad: true}
 	case needed.why != "":
-		forget(v.w, sessionCookie)
+		forget(v.w, over)
 		to.notice, to.bad = needed.why, true
 	}
 	if next := v.URL.RequestURI(); v.Method == http.MethodGet && !needed.acting && next != Prefix {
