@@ -20,7 +20,7 @@ export async function follow(page, act) {
 }
 
 /** press is a click on a button that sends a form. */
-export const press = (page, name, within = page) => follow(page, () => within.getByRole('button', { name }).click());
+export const press = (page, name, within = page) => follow(page, () => within.getByRole('button', { name, exact: true }).click());
 
 /** signIn fills in the form; what comes next is the test's to wait for. */
 export async function signIn(page, email, word = password) {
