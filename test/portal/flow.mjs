@@ -14,12 +14,20 @@ export const unique = (word) => `${word}-${++last}`;
 /** connect is the vendor's SDK, unmodified, for a server of ours. */
 export const connect = (server, apiKey) => new Telnyx({ apiKey, baseURL: server.base_url, maxRetries: 0 });
 
+/** follow does what leads to another page, or to this one anew, and waits for that. */
+export async function follow(page, act) {
+  await Promise.all([page.waitForEvent('domcontentloaded'), act()]);
+}
+
+/** press is a click on a button that sends a form. */
+export const press = (page, name, within = page) => follow(page, () => within.getByRole('button', { name, exact: true }).click());
+
 /** signIn fills in the form; what comes next is the test's to wait for. */
 export async function signIn(page, email, word = password) {
   if (!new URL(page.url(), 'http://nowhere').pathname.endsWith('/portal/sign-in')) await page.goto('/portal/sign-in');
   await page.getByLabel('Email address').fill(email);
   await page.getByLabel('Password', { exact: true }).fill(word);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await press(page, 'Sign in');
 }
 
 /** enter is a page of a browser in which somebody has signed in. */
@@ -106,13 +114,19 @@ export async function noted(server, organization, event) {
 /** noteOf is what an entry says of a field. */
 export const noteOf = (entry, field) => (entry.changes ?? []).find((change) => change.field === field);
 
-/** totp is the code of a secret at a time, off by some steps of 30 seconds. */
-export function totp(secret, steps = 0, at = Date.now()) {
-  let bits = '';
+/**
+ * authenticator shows the codes of a secret, each once. The server takes those of the
+ * step of 30 seconds before and after, so three are good without waiting.
+ */
+export function authenticator(secret) {
+  let bits = '', last = 0;
   for (const letter of secret.replaceAll(' ', '')) bits += 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter).toString(2).padStart(5, '0');
   const key = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)));
-  const counter = Buffer.alloc(8);
-  counter.writeBigUInt64BE(BigInt(Math.floor(at / 30_000) + steps));
-  const digest = createHmac('sha1', key).update(counter).digest();
-  return String((digest.readUInt32BE(digest[19] & 15) & 0x7fffffff) % 1e6).padStart(6, '0');
+  return () => {
+    last = Math.max(last + 1, Math.floor(Date.now() / 30_000) - 1);
+    const counter = Buffer.alloc(8);
+    counter.writeBigUInt64BE(BigInt(last));
+    const digest = createHmac('sha1', key).update(counter).digest();
+    return String((digest.readUInt32BE(digest[19] & 15) & 0x7fffffff) % 1e6).padStart(6, '0');
+  };
 }
