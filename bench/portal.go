@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 
 	"github.com/tenantry/tenantry/internal/app"
@@ -44,6 +45,9 @@ func (b *bench) portalOf(ctx context.Context, kind string) error {
 	for _, page := range portalPages(kind, &data{Rows: 1, Managers: 1}) {
 		names = append(names, "portal/"+page.name)
 	}
+	if kind == "accounts" {
+		names = append(names, "portal/export")
+	}
 	if !b.wanted(names...) {
 		return nil
 	}
@@ -79,6 +83,11 @@ func (b *bench) portalOf(ctx context.Context, kind string) error {
 		return err
 	}
 	defer baseline.close()
+	if kind == "accounts" && b.wanted("portal/export") {
+		if err := b.portalExport(ctx, server, d, token); err != nil {
+			return err
+		}
+	}
 	return b.profiled(server, "portal", func() error {
 		for _, page := range portalPages(kind, d) {
 			name, request := "portal/"+page.name, pageRequest(portal.Prefix+page.path, token)
@@ -110,6 +119,20 @@ func (b *bench) portalOf(ctx context.Context, kind string) error {
 		}
 		return nil
 	})
+}
+
+// portalExport downloads all accounts as CSV.
+func (b *bench) portalExport(ctx context.Context, server *process, d *data, token string) error {
+	// The file has a line more than there are accounts.
+	lines := *d
+	lines.Rows++
+	r, err := readReport(ctx, server, &lines, portal.Prefix+"accounts.csv?status=all", http.Header{"Cookie": {"__Host-tenantry=" + token}}, "\n")
+	if err != nil {
+		return fmt.Errorf("portal/export: %w", err)
+	}
+	b.add((&Line{Name: "portal/export", Figure: float64(d.Rows) / r.wall.Seconds(), Unit: "accounts/s"}).
+		also("of CPU", float64(d.Rows)/r.cpu.Seconds(), "accounts/s").also("answer", float64(r.size)/1e6, "MB").also("peak", r.peak, "MiB").also("at start", r.before, "MiB"))
+	return nil
 }
 
 // signedIn is the token of a session of the owner's, who has no password.

@@ -44,10 +44,11 @@ func (b *bench) report(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			r, err := readReport(ctx, server, d, kind.accept, kind.mark)
+			header := http.Header{"Authorization": {"Bearer " + d.Key}, "Accept": {kind.accept}}
+			r, err := readReport(ctx, server, d, reportPath, header, kind.mark)
 			if err == nil && b.profile != "" {
 				err = b.profiled(server, kind.name, func() error {
-					_, err := readReport(ctx, server, d, kind.accept, kind.mark)
+					_, err := readReport(ctx, server, d, reportPath, header, kind.mark)
 					return err
 				})
 			}
@@ -83,14 +84,15 @@ type reportResult struct {
 	size         int64
 }
 
-// readReport counts the users by a character that each brings once.
-func readReport(ctx context.Context, server *process, d *data, accept, mark string) (r reportResult, err error) {
-	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+server.addr+"/v2/organizations/users/users_groups_report", nil)
+const reportPath = "/v2/organizations/users/users_groups_report"
+
+// readReport counts the rows by a character that each brings once.
+func readReport(ctx context.Context, server *process, d *data, path string, header http.Header, mark string) (r reportResult, err error) {
+	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+server.addr+path, nil)
 	if err != nil {
 		return r, err
 	}
-	request.Header.Set("Authorization", "Bearer "+d.Key)
-	request.Header.Set("Accept", accept)
+	request.Header = header
 	if r.before, err = memory(server.pid(), "VmRSS"); err != nil {
 		return r, err
 	}
@@ -107,11 +109,11 @@ func readReport(ctx context.Context, server *process, d *data, accept, mark stri
 		return r, err
 	}
 	defer answer.Body.Close()
-	users := 0
+	read := 0
 	buffer := make([]byte, 256<<10)
 	for {
 		n, err := answer.Body.Read(buffer)
-		users += bytes.Count(buffer[:n], []byte(mark))
+		read += bytes.Count(buffer[:n], []byte(mark))
 		r.size += int64(n)
 		if err == io.EOF {
 			break
@@ -130,10 +132,10 @@ func readReport(ctx context.Context, server *process, d *data, accept, mark stri
 		return r, err
 	}
 	if mark == "[" {
-		users-- // the list's own
+		read-- // the list's own
 	}
-	if answer.StatusCode != 200 || users != d.Rows {
-		return r, fmt.Errorf("%s with %d users, not %d", answer.Status, users, d.Rows)
+	if answer.StatusCode != 200 || read != d.Rows {
+		return r, fmt.Errorf("%s with %d rows, not %d", answer.Status, read, d.Rows)
 	}
 	return r, nil
 }

@@ -482,11 +482,9 @@ func beside(pages, api http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == "/portal/session":
-		case strings.HasPrefix(r.URL.Path, portal.Prefix):
+		case strings.HasPrefix(r.URL.Path, portal.Prefix), r.URL.Path == "/portal",
+			r.URL.Path == "/" && strings.Contains(r.Header.Get("Accept"), "text/html"):
 			pages.ServeHTTP(w, r)
-			return
-		case r.URL.Path == "/portal", r.URL.Path == "/" && strings.Contains(r.Header.Get("Accept"), "text/html"):
-			http.Redirect(w, r, portal.Prefix, http.StatusSeeOther)
 			return
 		}
 		api.ServeHTTP(w, r)

@@ -103,25 +103,37 @@ func start(t *testing.T, seed []byte, configure ...func(*config.Config)) *server
 // start serves a seed; nil is the one of the cases, which is made only once.
 func (e engine) start(t *testing.T, seed []byte, configure ...func(*config.Config)) *server {
 	t.Helper()
-	s := newServer()
-	data, database := dbtest.Folder(t), ""
 	if seed == nil {
-		var made seeded
-		if e == postgres {
-			database, made = usualPostgres(t)
-		} else {
-			made = usualSQLite()
-		}
-		s.ids, s.keys, s.tokens = made.ids, made.keys, made.tokens
-		s.clock.Store(made.clock)
-		for name, content := range made.files {
-			if err := os.WriteFile(filepath.Join(data, name), content, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	} else {
-		database = e.database(t)
+		return e.startCopy(t, usual, configure...)
 	}
+	s := newServer()
+	s.serve(t, dbtest.Folder(t), e.database(t), seed, configure...)
+	return s
+}
+
+// startCopy serves a copy of what was filled once.
+func (e engine) startCopy(t *testing.T, f *filling, configure ...func(*config.Config)) *server {
+	t.Helper()
+	s, data, database := newServer(), dbtest.Folder(t), ""
+	var made seeded
+	if e == postgres {
+		database, made = f.postgres(t)
+	} else {
+		made = f.sqlite()
+	}
+	s.ids, s.keys, s.tokens = made.ids, made.keys, made.tokens
+	s.clock.Store(made.clock)
+	for name, content := range made.files {
+		if err := os.WriteFile(filepath.Join(data, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.serve(t, data, database, nil, configure...)
+	return s
+}
+
+func (s *server) serve(t *testing.T, data, database string, seed []byte, configure ...func(*config.Config)) {
+	t.Helper()
 	configure = append([]func(*config.Config){func(c *config.Config) { c.Database = database }}, configure...)
 	if err := s.open(data, seed, configure...); err != nil {
 		t.Fatal(err)
@@ -145,7 +157,6 @@ func (e engine) start(t *testing.T, seed []byte, configure ...func(*config.Confi
 			t.Error(err)
 		}
 	})
-	return s
 }
 
 func newServer() *server {
@@ -165,7 +176,8 @@ func (s *server) open(data string, seed []byte, configure ...func(*config.Config
 	}
 	source := tenant.NewSource(func() time.Time { return time.UnixMicro(s.clock.Add(1000)) }, nil)
 	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelError}))
-	if s.app, err = app.Open(context.Background(), c, app.Parts{Source: source, Logger: logger, AdmissionWait: 20 * time.Second}); err != nil {
+	parts := app.Parts{Source: source, Logger: logger, AdmissionWait: 20 * time.Second, KeepMails: c.PortalURL != ""}
+	if s.app, err = app.Open(context.Background(), c, parts); err != nil {
 		return err
 	}
 	if seed == nil {
@@ -177,29 +189,55 @@ func (s *server) open(data string, seed []byte, configure ...func(*config.Config
 	return err
 }
 
-// seeded is a database that the seed of the cases was loaded into, and its data
-// folder.
+// filling fills a database that servers get copies of.
+type filling struct {
+	name string
+	fill func(*server) error
+	// configure is how the server is set that fills it.
+	configure func(*config.Config)
+	sqlite    func() seeded // with the database among its files
+	seeds     sync.Map      // of PostgreSQL, by address; "template" is the one that was made last
+}
+
+// seeded is a database that was filled, and its data folder.
 type seeded struct {
 	files             map[string][]byte
 	ids, keys, tokens map[string]string
 	clock             int64
 }
 
-func loadUsual(database string) (made seeded, err error) {
+// usual is the seed of the cases.
+var usual = newFilling("usual", func(*config.Config) {}, func(s *server) error {
 	text, err := os.ReadFile(filepath.Join(casesFolder, "seed.yaml"))
 	if err != nil {
-		return made, err
+		return err
 	}
+	return s.load(text)
+})
+
+func newFilling(name string, configure func(*config.Config), fill func(*server) error) *filling {
+	f := &filling{name: name, fill: fill, configure: configure}
+	f.sqlite = sync.OnceValue(func() seeded {
+		made, err := f.make("")
+		if err != nil {
+			panic(err)
+		}
+		return made
+	})
+	return f
+}
+
+func (f *filling) make(database string) (made seeded, err error) {
 	data, err := os.MkdirTemp("", "tenantry-test-")
 	if err != nil {
 		return made, err
 	}
 	defer os.RemoveAll(data)
 	s := newServer()
-	if err := s.open(data, text, func(c *config.Config) { c.Database = database }); err != nil {
+	if err := s.open(data, nil, func(c *config.Config) { c.Database = database }, f.configure); err != nil {
 		return made, err
 	}
-	if err := s.app.Close(); err != nil {
+	if err := errors.Join(f.fill(s), s.app.Close()); err != nil {
 		return made, err
 	}
 	made = seeded{map[string][]byte{}, s.ids, s.keys, s.tokens, s.clock.Load()}
@@ -212,32 +250,20 @@ func loadUsual(database string) (made seeded, err error) {
 	return made, err
 }
 
-// usualSQLite has the database among its files.
-var usualSQLite = sync.OnceValue(func() seeded {
-	made, err := loadUsual("")
-	if err != nil {
-		panic(err)
-	}
-	return made
-})
-
-// usualPostgres is a copy of a database, or one that is as good.
-func usualPostgres(t *testing.T) (string, seeded) {
-	address := pgtest.Template(t, "usual", func(url string) error {
-		made, err := loadUsual(url)
-		postgresSeeds.Store(url, made)
-		postgresSeeds.Store("template", made)
+// postgres is a copy of a database, or one that is as good.
+func (f *filling) postgres(t *testing.T) (string, seeded) {
+	address := pgtest.Template(t, f.name, func(url string) error {
+		made, err := f.make(url)
+		f.seeds.Store(url, made)
+		f.seeds.Store("template", made)
 		return err
 	})
-	made, ok := postgresSeeds.Load(address) // loaded for this test alone
+	made, ok := f.seeds.Load(address) // filled for this test alone
 	if !ok {
-		made, _ = postgresSeeds.Load("template")
+		made, _ = f.seeds.Load("template")
 	}
 	return address, made.(seeded)
 }
-
-// postgresSeeds are by address; "template" is the one that was loaded last.
-var postgresSeeds sync.Map
 
 func (s *server) load(text []byte) error {
 	seed, err := app.ParseSeed(text)
@@ -251,8 +277,9 @@ func (s *server) load(text []byte) error {
 	for _, account := range made {
 		s.ids[account.Email], s.keys[account.Email], s.tokens[account.Email] = account.ID, account.Key, account.Token
 	}
-	for _, account := range seed.Accounts {
-		for _, user := range account.Users {
+	for accounts := seed.Accounts; len(accounts) > 0; accounts = accounts[1:] {
+		accounts = append(accounts, accounts[0].ManagedAccounts...)
+		for _, user := range accounts[0].Users {
 			if s.ids[user.Email] == "" {
 				s.ids[user.Email], s.keys[user.Email] = user.ID, user.APIKey
 			}

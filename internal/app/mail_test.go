@@ -93,7 +93,7 @@ func testMail(t *testing.T, e engine) {
 	serving(t, c, func(*app.App) {
 		select {
 		case text := <-mails:
-			if !strings.Contains(text, "To: <a@example.com>") || !strings.Contains(text, "https://portal.example.com/reset-password?token=3D") {
+			if !strings.Contains(text, "To: <a@example.com>") || !strings.Contains(text, "https://portal.example.com/portal/reset-password?token=3D") {
 				t.Errorf("the mail: %s", text)
 			}
 		case <-time.After(30 * time.Second):

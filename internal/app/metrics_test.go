@@ -22,6 +22,7 @@ import (
 	"github.com/tenantry/tenantry/internal/app"
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/httpapi"
+	"github.com/tenantry/tenantry/internal/portal"
 )
 
 // scrape is what Prometheus reads: the value of each series, of a histogram its
@@ -151,7 +152,7 @@ func TestMetricsBounded(t *testing.T) {
 	if strings.Contains(strings.ToLower(text), "canary") || strings.Contains(text, s.keys["manager@example.com"]) {
 		t.Error("what a client wrote is in the metrics")
 	}
-	operations := []string{"unknown"}
+	operations := append([]string{"unknown"}, portal.Operations...)
 	for _, r := range httpapi.Routes {
 		operations = append(operations, r.ID)
 	}

@@ -43,7 +43,8 @@ type list struct {
 
 const (
 	pageSize = 50
-	mostPage = 250
+	// mostPage keeps a page below 100 KB.
+	mostPage = 100
 )
 
 // listOf reads what the URL asks for; what nobody would ask for is taken as not asked.
@@ -215,7 +216,7 @@ type accountPage struct {
 	Causes      []string
 	Use         service.ChannelUse
 	Pool        *pool
-	Connections []tenant.Connection
+	Connections service.Some[tenant.Connection]
 	// Shown says that the credentials were asked for.
 	Shown bool
 	// Durations are how long one may act as the owner, in minutes.

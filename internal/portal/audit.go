@@ -33,8 +33,16 @@ func (e entry) By() string {
 	return words(e.MadeBy)
 }
 
-// Told are the changes, without what a new thing does not have.
-func (e entry) Told() (told []tenant.FieldChange) {
+// Told are the first changes, without what a new thing does not have.
+func (e entry) Told() []tenant.FieldChange {
+	told := e.told()
+	return told[:min(len(told), mostShown)]
+}
+
+// Untold is how many more there are.
+func (e entry) Untold() int { return len(e.told()) - len(e.Told()) }
+
+func (e entry) told() (told []tenant.FieldChange) {
 	for _, c := range e.Changes {
 		if c.From == nil && (c.To == nil || c.To == false || c.To == "") {
 			continue
@@ -44,17 +52,32 @@ func (e entry) Told() (told []tenant.FieldChange) {
 	return told
 }
 
-// told are entries of the log of the actor's account, with names.
+// told are entries of the log of the actor's account, with names, and with the pages of
+// what is still there.
 func (p *Portal) told(v *visit, entries []store.AuditEntry) ([]entry, error) {
 	var ids []string
+	ofGroups := false
 	for _, e := range entries {
 		ids = append(ids, e.UserID)
+		if e.ResourceType == "organization_user" {
+			ids = append(ids, e.ResourceID)
+		}
+		ofGroups = ofGroups || e.ResourceType == "group"
 	}
-	emails := map[string]string{}
+	emails, groups := map[string]string{}, map[string]bool{}
 	if v.in != nil {
 		var err error
 		if emails, err = p.service.EmailsOf(v.Context(), v.actor, ids); err != nil {
 			return nil, err
+		}
+	}
+	if v.in != nil && ofGroups && v.actor.Can(tenant.ViewUsers) {
+		all, err := p.service.OwnGroups(v.Context(), v.actor)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range all {
+			groups[g.ID] = true
 		}
 	}
 	all := make([]entry, len(entries))
@@ -64,9 +87,9 @@ func (p *Portal) told(v *visit, entries []store.AuditEntry) ([]entry, error) {
 		case v.in == nil || e.ResourceID == v.actor.AccountID:
 		case e.ResourceType == "managed_account" && Managers.allows(v.actor):
 			all[i].About = accountPath(e.ResourceID)
-		case e.ResourceType == "organization_user" && v.actor.Can(tenant.ViewUsers) && e.Event != "organization_user.removed":
+		case e.ResourceType == "organization_user" && v.actor.Can(tenant.ViewUsers) && emails[e.ResourceID] != "":
 			all[i].About = userPath(e.ResourceID)
-		case e.ResourceType == "group" && v.actor.Can(tenant.ViewUsers) && e.Event != "group.removed":
+		case e.ResourceType == "group" && groups[e.ResourceID]:
 			all[i].About = groupPath(e.ResourceID)
 		}
 	}

@@ -18,8 +18,14 @@ var bulkRoutes = []Route{
 	{"disable accounts", "POST " + bulkPath + "/confirm", Managers, (*Portal).disableBulk},
 }
 
-// mostBulk is how many accounts one form disables.
-const mostBulk = 1000
+const (
+	// mostBulk is how many accounts one form disables.
+	mostBulk = 1000
+	// bulkShown is how many of them, and of what was not found, are shown.
+	bulkShown = 100
+	// bulkPage is how many are looked for at a time.
+	bulkPage = 250
+)
 
 // bulkPreview is what a bulk would do, before anything is done.
 type bulkPreview struct {
@@ -35,6 +41,12 @@ type bulkPreview struct {
 	// Left is how many more match, beyond what one bulk takes.
 	Left int64
 }
+
+// Shown are the first of those that will be stopped.
+func (b bulkPreview) Shown() []service.Account { return b.Disable[:min(len(b.Disable), bulkShown)] }
+
+// Unshown is how many more there are.
+func (b bulkPreview) Unshown() int { return len(b.Disable) - len(b.Shown()) }
 
 func (p *Portal) chooseBulk(*visit) (any, error) {
 	return page{template: "bulk", title: "Disable accounts", data: mostBulk}, nil
@@ -111,7 +123,7 @@ func (p *Portal) named(v *visit, name string) (*service.Account, error) {
 func (p *Portal) addMatching(v *visit, preview *bulkPreview, add func(*service.Account)) error {
 	filter := service.AccountFilter{Contains: v.text("q"), Status: "enabled", Ascending: true}
 	for number := int64(1); ; number++ {
-		accounts, place, err := p.service.ManagedAccounts(v.Context(), v.actor, filter, service.Page{Number: number, Size: mostPage, Reader: "bulk " + v.requestID})
+		accounts, place, err := p.service.ManagedAccounts(v.Context(), v.actor, filter, service.Page{Number: number, Size: bulkPage, Reader: "bulk " + v.requestID})
 		if err != nil {
 			return err
 		}
@@ -122,7 +134,7 @@ func (p *Portal) addMatching(v *visit, preview *bulkPreview, add func(*service.A
 			}
 			add(&accounts[i])
 		}
-		if len(accounts) < mostPage {
+		if len(accounts) < bulkPage {
 			return nil
 		}
 	}
@@ -136,6 +148,9 @@ type bulkResult struct {
 }
 
 type bulkFailure struct{ ID, Why string }
+
+// Shown are the first of those that failed.
+func (b bulkResult) Shown() []bulkFailure { return b.Failed[:min(len(b.Failed), bulkShown)] }
 
 // atOnce is how many accounts are disabled at the same time: they share commits.
 const atOnce = 16

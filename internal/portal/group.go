@@ -23,6 +23,7 @@ var groupRoutes = []Route{
 func groupPath(id string) string { return groupsPath + "/" + url.PathEscape(id) }
 
 type groupList struct {
+	*list
 	Groups []tenant.Group
 	// Permissions are those that the visitor may hand on.
 	Permissions []string
@@ -43,7 +44,11 @@ func (p *Portal) groups(v *visit) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return page{template: "groups", title: "Groups", data: groupList{groups, handOn(v.actor)}}, nil
+	l := listOf(v, nil, nil)
+	l.path = groupsPath // also where a group was refused
+	l.Total = int64(len(groups))
+	first := min((l.Page-1)*l.Size, l.Total)
+	return page{template: "groups", title: "Groups", data: groupList{l, groups[first:min(first+l.Size, l.Total)], handOn(v.actor)}}, nil
 }
 
 func (p *Portal) createGroup(v *visit) (any, error) {
@@ -101,7 +106,7 @@ func (p *Portal) changeGroup(v *visit) (any, error) {
 // addMember takes the address of a user.
 func (p *Portal) addMember(v *visit) (any, error) {
 	email := v.text("email")
-	users, _, err := p.service.Users(v.Context(), v.actor, service.UserFilter{EmailContains: email}, service.Page{Number: 1, Size: mostPage})
+	users, _, err := p.service.Users(v.Context(), v.actor, service.UserFilter{EmailContains: email}, service.Page{Number: 1, Size: 250})
 	if err != nil {
 		return nil, err
 	}

@@ -49,12 +49,15 @@ func (p *Portal) accept(v *visit) (any, error) {
 		return p.again(v, err, (*Portal).showInvited)
 	}
 	if session == nil {
-		return redirect{to: signOnStart(invited.AccountID, Prefix)}, nil
+		return onward(v, signOnStart(invited.AccountID, Prefix)), nil
 	}
 	to := p.enter(v, session, Prefix)
 	to.notice = "Welcome to " + session.Account.OrganizationName + "."
 	return to, nil
 }
+
+// mostChoices is how many groups one may choose from: who is in may join others.
+const mostChoices = 200
 
 type invitationList struct {
 	Open   []openInvitation
@@ -83,7 +86,7 @@ func (p *Portal) invitations(v *visit) (any, error) {
 	for _, g := range groups {
 		names[g.ID] = g.Name
 	}
-	list := invitationList{Groups: groups, Most: tenant.MaxInvitations}
+	list := invitationList{Groups: groups[:min(len(groups), mostChoices)], Most: tenant.MaxInvitations}
 	for _, i := range open {
 		one := openInvitation{Invitation: i, Resend: i.Sent < tenant.MaxSent && p.source.Now().Sub(i.SentAt) >= tenant.SendGap}
 		for _, id := range i.GroupIDs {

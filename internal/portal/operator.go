@@ -117,7 +117,7 @@ type operatorAccountPage struct {
 	*service.Account
 	Causes      []string
 	Use         service.ChannelUse
-	Connections []tenant.Connection
+	Connections service.Some[tenant.Connection]
 	// PoolInUse is what the calls of a manager's accounts hold now.
 	PoolInUse int64
 }
@@ -132,7 +132,7 @@ func (p *Portal) operatorAccount(v *visit) (any, error) {
 	if a.Use, err = p.service.AnyChannelUse(v.Context(), account.ID); err != nil {
 		return nil, err
 	}
-	if a.Connections, err = p.service.Connections(v.Context(), account.ID); err != nil {
+	if a.Connections, err = p.service.FirstConnections(v.Context(), account.ID); err != nil {
 		return nil, err
 	}
 	return page{template: "operator-account", title: account.OrganizationName, data: a}, nil

@@ -50,13 +50,15 @@ type Options struct {
 	Allow func(who string) error
 	// Status is the HTTP status of a kind of refusal.
 	Status func(tenant.Kind) int
-	// Observe is asked once for each page and told of each request; nil for nobody.
-	Observe func(page string) func(status int, took time.Duration)
+	// Observe is asked once for each of Operations and told of each request; nil for
+	// nobody.
+	Observe func(operation string) func(status int, took time.Duration)
 	// Logger hears of faults; nil means the default.
 	Logger *slog.Logger
 }
 
-// Portal answers below Prefix. It is an http.Handler.
+// Portal answers below Prefix, and sends there who comes to what is above. It is an
+// http.Handler.
 type Portal struct {
 	service *service.Service
 	auth    *auth.Authenticator
@@ -68,7 +70,12 @@ type Portal struct {
 	origin  *http.CrossOriginProtection
 	assets  assets
 	pages   pages
+	// observed are told of what each of Operations did.
+	observed []func(status int, took time.Duration)
 }
+
+// Operations are what metrics tell apart: looking at pages, and changes.
+var Operations = []string{"portal_page", "portal_change"}
 
 // New makes a portal over its parts.
 func New(db *store.DB, s *service.Service, a *auth.Authenticator, sealer *auth.Sealer, o Options) (*Portal, error) {
@@ -92,6 +99,13 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, sealer *auth.S
 			return nil, err
 		}
 	}
+	for _, operation := range Operations {
+		observe := func(int, time.Duration) {}
+		if o.Observe != nil {
+			observe = o.Observe(operation)
+		}
+		p.observed = append(p.observed, observe)
+	}
 	var err error
 	if p.pages, err = p.loadPages(); err != nil {
 		return nil, err
@@ -99,6 +113,9 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, sealer *auth.S
 	for _, r := range Routes {
 		p.mux.Handle(r.Pattern, p.handler(r))
 	}
+	front := p.handler(Route{Name: "front", Need: Anybody, handle: func(*Portal, *visit) (any, error) { return redirect{to: Prefix}, nil }})
+	p.mux.Handle("/{$}", front)
+	p.mux.Handle(strings.TrimSuffix(Prefix, "/"), front)
 	p.mux.Handle(Prefix, p.handler(Route{Name: "unknown", Need: Anybody, handle: (*Portal).unknown}))
 	return p, nil
 }
@@ -119,7 +136,10 @@ func (p *Portal) unknown(v *visit) (any, error) {
 	return redirect{to: Prefix}, nil
 }
 
-func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }
+func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.secure(w, r)
+	p.mux.ServeHTTP(w, r) // which answers by itself where a path is not clean
+}
 
 // visit is one request on its way to a page.
 type visit struct {
@@ -145,15 +165,14 @@ const (
 )
 
 func (p *Portal) handler(route Route) http.HandlerFunc {
-	observe := func(int, time.Duration) {}
-	if p.options.Observe != nil {
-		observe = p.options.Observe("portal_" + strings.ReplaceAll(route.Name, " ", "_"))
+	observe := p.observed[0]
+	if strings.HasPrefix(route.Pattern, "POST ") {
+		observe = p.observed[1]
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		v := &visit{Request: r, w: w, route: route, requestID: p.options.NewRequestID(), status: http.StatusOK}
+		v := &visit{Request: r, w: w, route: route, requestID: w.Header().Get("X-Request-Id"), status: http.StatusOK}
 		began := time.Now()
 		defer func() { observe(v.status, time.Since(began)) }()
-		p.secure(v)
 		defer func() {
 			if e := recover(); e != nil {
 				if e == http.ErrAbortHandler {
@@ -174,9 +193,9 @@ func (p *Portal) handler(route Route) http.HandlerFunc {
 }
 
 // secure sets what every answer has. Pages are for one person and never kept.
-func (p *Portal) secure(v *visit) {
-	h := v.w.Header()
-	h.Set("X-Request-Id", v.requestID)
+func (p *Portal) secure(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Request-Id", p.options.NewRequestID())
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
@@ -185,7 +204,7 @@ func (p *Portal) secure(v *visit) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 	h.Set("Cache-Control", "no-store")
-	if v.TLS != nil || strings.HasPrefix(p.options.URL, "https:") {
+	if r.TLS != nil || strings.HasPrefix(p.options.URL, "https:") {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
 }
@@ -357,16 +376,16 @@ func (p *Portal) fail(v *visit, err error) {
 }
 
 func (p *Portal) sendToSignIn(v *visit, needed *signInNeeded) {
-	to := redirect{to: signInPath}
+	to, over := redirect{to: signInPath}, sessionCookie
 	if v.route.Need == Operator {
-		to.to = operatorSignInPath
+		to.to, over = operatorSignInPath, operatorCookie
 	}
 	switch {
 	case needed.acting:
 		forget(v.w, actingCookie)
 		to = redirect{to: Prefix, notice: "You act for the other account no longer. " + needed.why, bad: true}
 	case needed.why != "":
-		forget(v.w, sessionCookie)
+		forget(v.w, over)
 		to.notice, to.bad = needed.why, true
 	}
 	if next := v.URL.RequestURI(); v.Method == http.MethodGet && !needed.acting && next != Prefix {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -109,7 +110,7 @@ func (f frame) Operator() bool { return f.visit.operator != nil }
 
 // Can reports whether who asks can do an action.
 func (f frame) Can(action string) bool {
-	return f.visit.in != nil && f.visit.actor.Can(tenant.Action(action))
+	return f.visit.in != nil && Need(action).allows(f.visit.actor)
 }
 
 // Manages reports whether who asks may manage accounts.
@@ -169,7 +170,7 @@ func (p *Portal) loadPages() (pages, error) {
 		},
 		"amount": tenant.FormatMoney, "text": func(v any) string { return fmt.Sprint(v) },
 		"hours":  func(minutes int64) string { return plural(minutes/60, "hour") },
-		"linked": linked, "set": set,
+		"linked": linked, "short": short, "groups": groupNames, "set": set,
 		// Neighbours of the picture of a pool differ.
 		"shade": func(i int) int { return i % 3 },
 	}
@@ -421,6 +422,27 @@ func set(lists ...[]string) map[string]bool {
 		}
 	}
 	return all
+}
+
+// mostShown is how much of a list stands in one place of a page.
+const mostShown = 10
+
+// short is the beginning of several lists, one after the other.
+func short(lists ...[]string) string {
+	all := slices.Concat(lists...)
+	if len(all) > mostShown {
+		return strings.Join(all[:mostShown], ", ") + " and " + count(len(all)-mostShown) + " more"
+	}
+	return strings.Join(all, ", ")
+}
+
+// groupNames are the first of a user's groups.
+func groupNames(groups []tenant.Group) string {
+	names := make([]string, len(groups))
+	for i, g := range groups {
+		names[i] = g.Name
+	}
+	return short(names)
 }
 
 // linked is a text whose links, each on a line of its own, can be followed.

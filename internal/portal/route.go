@@ -37,7 +37,9 @@ func (n Need) allows(actor tenant.Actor) bool {
 	case ManagersInPerson:
 		return Managers.allows(actor) && InPerson.allows(actor)
 	}
-	return actor.Can(tenant.Action(n))
+	action := tenant.Action(n)
+	// What no group grants is out of reach, too, for who acts for the owner.
+	return actor.Can(action) && (action.Category() != "owner" || InPerson.allows(actor))
 }
 
 // Route is one page or one change.

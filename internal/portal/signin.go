@@ -1,9 +1,9 @@
 package portal
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/tenantry/tenantry/internal/service"
 	"github.com/tenantry/tenantry/internal/store"
@@ -77,7 +77,7 @@ func (p *Portal) signIn(v *visit) (any, error) {
 	}
 	next := local(v.text("next"))
 	if session.Kind == store.PendingSession {
-		remember(v.w, pendingCookie, session.Token, time.Until(session.ExpiresAt))
+		remember(v.w, pendingCookie, session.Token, session.ExpiresAt.Sub(p.source.Now()))
 		return redirect{to: codePath + "?next=" + url.QueryEscape(next)}, nil
 	}
 	return p.enter(v, session, next), nil
@@ -88,6 +88,7 @@ func (p *Portal) enter(v *visit, session *service.Session, next string) redirect
 	for _, name := range []string{sessionCookie, actingCookie} {
 		p.end(v, name)
 	}
+	forget(v.w, actingCookie) // whatever became of that session
 	forget(v.w, pendingCookie)
 	remember(v.w, sessionCookie, session.Token, 0)
 	return redirect{to: next}
@@ -99,19 +100,31 @@ func (p *Portal) end(v *visit, name string) error {
 	if token == "" {
 		return nil
 	}
-	forget(v.w, name)
-	if name == operatorCookie {
-		session, err := p.auth.OperatorSignedIn(v.Context(), token)
-		if err != nil {
-			return nil // it has ended
-		}
-		return p.service.SignOut(v.Context(), *session)
+	session, err := p.sessionOf(v, name, token)
+	var ended *signInNeeded
+	if err == nil {
+		err = p.service.SignOut(v.Context(), *session)
+	} else if errors.As(over(err), &ended) {
+		err = nil
+	}
+	if err == nil {
+		forget(v.w, name)
+	}
+	return err
+}
+
+func (p *Portal) sessionOf(v *visit, name, token string) (*store.Session, error) {
+	switch name {
+	case operatorCookie:
+		return p.auth.OperatorSignedIn(v.Context(), token)
+	case pendingCookie:
+		return p.service.PendingSignIn(v.Context(), token)
 	}
 	in, err := p.auth.SignedIn(v.Context(), token)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	return p.service.SignOut(v.Context(), in.Session)
+	return &in.Session, nil
 }
 
 // codeForm is what the page for the second factor shows.

@@ -55,10 +55,16 @@ func (p *Portal) askOrganization(v *visit) (any, error) {
 		if !tenant.IsUUID(id) {
 			v.problem = &problem{status: http.StatusUnprocessableEntity, field: "organization", text: "An organization id looks like 0195f3a2-7c1e-7d1f-9a51-0d6f9ad0c001."}
 		} else {
-			return redirect{to: signOnStart(id, Prefix)}, nil
+			return onward(v, signOnStart(id, Prefix)), nil
 		}
 	}
 	return page{template: "sso", title: "Single sign-on", data: v.query("organization")}, nil
+}
+
+// onward answers a form whose way leads to a sign-in server, where no redirect of it may.
+func onward(v *visit, to string) page {
+	v.w.Header().Set("Refresh", "0; url="+to)
+	return page{template: "onward", title: "On to your sign-in server", data: to}
 }
 
 // startSignOn answers alike for an organization that nobody has and for one whose

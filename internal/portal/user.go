@@ -58,6 +58,9 @@ func (p *Portal) groupsReport(v *visit) (any, error) {
 
 type userPage struct {
 	*service.User
+	// In are the first of the user's groups, and More how many more there are.
+	In   []tenant.Group
+	More int
 	// Others are the groups that the user is not in.
 	Others []tenant.Group
 	Keys   []tenant.Key
@@ -70,7 +73,8 @@ func (p *Portal) user(v *visit) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := userPage{User: user, Self: user.ID == v.actor.UserID}
+	shown := min(len(user.Groups), pageSize)
+	u := userPage{User: user, In: user.Groups[:shown], More: len(user.Groups) - shown, Self: user.ID == v.actor.UserID}
 	groups, err := p.service.OwnGroups(v.Context(), v.actor)
 	if err != nil {
 		return nil, err

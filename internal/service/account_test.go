@@ -151,7 +151,7 @@ func TestManagedConnections(t *testing.T) {
 			}
 		}
 		got, err := w.ManagedConnections(w.ctx, p.manager, p.child.ID)
-		if err != nil || len(got) != 2 || got[0].Name != "Branch" || got[1].Usernames[0] != "office" {
+		if err != nil || got.More || len(got.Rows) != 2 || got.Rows[0].Name != "Branch" || got.Rows[1].Usernames[0] != "office" {
 			t.Errorf("connections: %+v, %v", got, err)
 		}
 	})

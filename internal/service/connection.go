@@ -107,27 +107,62 @@ func (s *Service) RemoveConnection(ctx context.Context, actor tenant.Actor, acco
 	return connection, err
 }
 
-// ManagedConnections are all connections of one of the actor's accounts, by name.
-func (s *Service) ManagedConnections(ctx context.Context, actor tenant.Actor, id string) (connections []tenant.Connection, err error) {
+// MostConnections is how many connections a page of people's shows.
+const MostConnections = 50
+
+// firstConnections are the first connections of an account, by name.
+func firstConnections(tx *store.Tx, accountID string) (found Some[tenant.Connection], err error) {
+	rows, err := tx.ConnectionRows(accountID)
+	if err != nil {
+		return found, err
+	}
+	for _, row := range rows {
+		if found.More = len(found.Rows) == MostConnections; found.More {
+			break
+		}
+		full, err := tx.Connection(accountID, row.ID, "connection_id")
+		if err != nil {
+			return found, err
+		}
+		found.Rows = append(found.Rows, *full)
+	}
+	return found, nil
+}
+
+// ManagedConnections are the first MostConnections of one of the actor's accounts, by
+// name.
+func (s *Service) ManagedConnections(ctx context.Context, actor tenant.Actor, id string) (found Some[tenant.Connection], err error) {
 	if err := MayManage(actor); err != nil {
-		return nil, err
+		return found, err
 	}
 	err = s.db.View(ctx, func(tx *store.Tx) error {
 		if _, err := tx.ManagedAccount(actor.AccountID, id); err != nil {
 			return err
 		}
-		connections, err = tx.Connections(id)
+		found, err = firstConnections(tx, id)
 		return err
 	})
-	return connections, err
+	return found, err
 }
 
-// OwnConnections are all connections of the actor's account, by name.
-func (s *Service) OwnConnections(ctx context.Context, actor tenant.Actor) (connections []tenant.Connection, err error) {
+// OwnConnections are those of the actor's account.
+func (s *Service) OwnConnections(ctx context.Context, actor tenant.Actor) (Some[tenant.Connection], error) {
 	if err := actor.Allow(tenant.ViewConnections); err != nil {
-		return nil, err
+		return Some[tenant.Connection]{}, err
 	}
-	return s.Connections(ctx, actor.AccountID)
+	return s.FirstConnections(ctx, actor.AccountID)
+}
+
+// FirstConnections are those of any account. The operator only.
+func (s *Service) FirstConnections(ctx context.Context, accountID string) (found Some[tenant.Connection], err error) {
+	err = s.db.View(ctx, func(tx *store.Tx) error {
+		if _, err := s.anyAccount(tx, accountID); err != nil {
+			return err
+		}
+		found, err = firstConnections(tx, accountID)
+		return err
+	})
+	return found, err
 }
 
 // ChannelUse is what the calls of an account hold now.

@@ -127,8 +127,11 @@ func (s *Service) ownFactor(ctx context.Context, actor tenant.Actor, counted *tr
 }
 
 // ResetFactor takes the second factor of another user of the actor's organization
-// away, who has lost it. Only the owner may.
+// away, who has lost it. Only the owner in person may.
 func (s *Service) ResetFactor(ctx context.Context, actor tenant.Actor, userID string) error {
+	if err := inPerson(actor); err != nil {
+		return err
+	}
 	if err := actor.Allow(tenant.ResetFactor); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (w *world) mails(t fatal) []mail.Kept {
 	}
 }
 
-var tokenLink = regexp.MustCompile(`https://portal\.example\.com/[a-z-]+\?token=(\S+)`)
+var tokenLink = regexp.MustCompile(`https://portal\.example\.com/portal/[a-z-]+\?token=(\S+)`)
 
 // token is the one in the link of the only mail.
 func (w *world) token(t fatal, to string) string {

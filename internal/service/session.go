@@ -137,6 +137,19 @@ func (s *Service) ConfirmSignIn(ctx context.Context, token, code string, where W
 	})
 }
 
+// PendingSignIn is the session of somebody who owes a code, to be given up by SignOut;
+// kind Unauthenticated for any other, and for one that is over.
+func (s *Service) PendingSignIn(ctx context.Context, token string) (session *store.Session, err error) {
+	err = s.db.View(ctx, func(tx *store.Tx) error {
+		session, err = tx.Session(s.sealer.Digest(token))
+		if err == nil && (session == nil || session.Kind != store.PendingSession || !session.Open(tx.Now())) {
+			err = tenant.RefuseParameter(tenant.Unauthenticated, "Cookie", "")
+		}
+		return err
+	})
+	return session, err
+}
+
 // enter starts the session of a user whom check lets in, once the second factor is
 // shown, and forgets the failures before.
 func (s *Service) enter(ctx context.Context, found *tenant.User, counted *tries, in SignIn, check func(*store.Tx, *tenant.User) error) (*Session, error) {

@@ -52,9 +52,10 @@ func TestSignInAs(t *testing.T) {
 		}
 		// What is a person's own stays so.
 		for name, err := range map[string]error{
-			"password":      func() error { _, err := w.ChangePassword(w.ctx, in, password, password+"!"); return err }(),
-			"second factor": func() error { _, err := w.EnrolFactor(w.ctx, in.Actor); return err }(),
-			"sessions":      func() error { _, err := w.Sessions(w.ctx, in.Actor); return err }(),
+			"password":         func() error { _, err := w.ChangePassword(w.ctx, in, password, password+"!"); return err }(),
+			"second factor":    func() error { _, err := w.EnrolFactor(w.ctx, in.Actor); return err }(),
+			"another's factor": w.ResetFactor(w.ctx, in.Actor, p.user.ID),
+			"sessions":         func() error { _, err := w.Sessions(w.ctx, in.Actor); return err }(),
 			"another": func() error {
 				_, err := w.SignInAs(w.ctx, in, p.child.ID, "on", time.Hour, service.Where{}, "")
 				return err

@@ -176,6 +176,7 @@ func TestTLS(t *testing.T) {
 		"unknown authority": {"example.com", false, tls.VersionTLS13, false, false},
 		"another name":      {"example.org", true, tls.VersionTLS13, false, false},
 		"plain endpoint":    {"example.com", true, tls.VersionTLS13, true, false},
+		"plain redirect":    {"example.com", true, tls.VersionTLS13, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			source := newClock().source()
@@ -191,6 +192,17 @@ func TestTLS(t *testing.T) {
 			roots := x509.NewCertPool()
 			if test.trusted {
 				roots.AddCert(p.Certificate())
+			}
+			plain := httptest.NewServer(p)
+			defer plain.Close()
+			if name == "plain redirect" {
+				p.answers[documentPath] = func(w http.ResponseWriter, r *http.Request) {
+					if r.TLS != nil {
+						http.Redirect(w, r, plain.URL+documentPath, http.StatusFound)
+						return
+					}
+					say(w, 200, p.configuration())
+				}
 			}
 			i, notes := newIssuers(source, loopback...)
 			i.Rewire((&names{known: map[string][]string{test.host + ".": {"127.0.0.1"}}}).resolver(t), roots)

@@ -27,9 +27,10 @@ func FuzzCallback(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
+	keys := newStub(f).keys
 	f.Fuzz(func(t *testing.T, raw string) {
 		query, _ := url.ParseQuery(raw)
-		network := newStub(t)
+		network := &stub{keys: keys, asked: map[string]int{}}
 		// It gives tokens to nobody.
 		network.answer = func(r *http.Request) (*http.Response, error) {
 			if r.URL.Path != tokenPath {

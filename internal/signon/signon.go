@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
 	"github.com/tenantry/tenantry/internal/service"
@@ -209,14 +210,15 @@ func (f *flag) UnmarshalJSON(text []byte) error {
 // as the answer to what was begun.
 func (i *Issuers) verify(ctx context.Context, found *issuer, signOn *tenant.SignOn, nonce, raw string) (*claimsOf, error) {
 	refused := refuse("id_token", "The answer of the sign-in server does not prove who you are. Begin again.")
-	head, err := headOf(raw)
+	signed, err := jose.ParseSignedCompact(raw, found.algorithms)
 	if err != nil {
 		return nil, i.suspect(signOn, refused, err)
 	}
+	head := signed.Signatures[0].Protected
 	keys := &keySet{issuers: i, found: found, head: head}
 	now := i.source.Now()
 	token, err := oidc.NewVerifier(signOn.Issuer, keys, &oidc.Config{
-		ClientID: signOn.ClientID, SupportedSigningAlgs: found.algorithms, Now: func() time.Time { return now.Add(-leeway) },
+		ClientID: signOn.ClientID, SupportedSigningAlgs: []string{head.Algorithm}, Now: func() time.Time { return now.Add(-leeway) },
 	}).Verify(ctx, raw)
 	if keys.err != nil {
 		return nil, i.unavailable(signOn.AccountID, signOn.Issuer, keys.err)

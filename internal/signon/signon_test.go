@@ -184,8 +184,20 @@ func TestForgedTokens(t *testing.T) {
 			p.keys = []object{p.signing.jwk(), jwk}
 			p.idToken = func(claims object) any { return sign(p.t, "RS256", other.private, "two", claims) }
 		},
-		"a key of another algorithm": token(func(p *provider, claims object) any {
-			return sign(p.t, "RS384", p.signing.private, "one", claims)
+		"a key of another algorithm": func(p *provider) {
+			announce("id_token_signing_alg_values_supported", []string{"RS256", "RS384"})(p)
+			p.idToken = func(claims object) any { return sign(p.t, "RS384", p.signing.private, "one", claims) }
+		},
+		"a key after too many": func(p *provider) {
+			for range 64 {
+				p.keys = append(p.keys, p.signing.jwk())
+			}
+			key := ecKey(p.t, "two")
+			p.keys = append(p.keys, key.jwk())
+			p.idToken = func(claims object) any { return sign(p.t, "ES256", key.private, "two", claims) }
+		},
+		"a key of another name": token(func(p *provider, claims object) any {
+			return sign(p.t, "RS256", p.signing.private, "two", claims)
 		}),
 		"an algorithm that is not announced": func(p *provider) {
 			announce("id_token_signing_alg_values_supported", []string{"RS256"})(p)
@@ -426,25 +438,30 @@ func TestUnfitIssuers(t *testing.T) {
 	answer := func(path string, f http.HandlerFunc) func(*provider) {
 		return func(p *provider) { p.answers[path] = f }
 	}
-	endless := func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, `{"issuer":"canary`)
-		for {
-			if _, err := io.WriteString(w, strings.Repeat("x", 1<<16)); err != nil {
-				return
-			}
-		}
-	}
 	huge := new(big.Int).Lsh(big.NewInt(1), 1<<20)
 	tests := map[string]func(*provider){
-		"not found":               answer(documentPath, http.NotFound),
-		"status 500":              answer(documentPath, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "canary", 500) }),
-		"no JSON":                 answer(documentPath, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "canary") }),
-		"empty":                   answer(documentPath, func(http.ResponseWriter, *http.Request) {}),
-		"other JSON":              answer(documentPath, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `["canary"]`) }),
-		"endless":                 answer(documentPath, endless),
-		"endless keys":            answer(keysPath, endless),
-		"endless header":          answer(documentPath, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<17)) }),
+		"not found":    answer(documentPath, http.NotFound),
+		"status 500":   answer(documentPath, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "canary", 500) }),
+		"no JSON":      answer(documentPath, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "canary") }),
+		"empty":        answer(documentPath, func(http.ResponseWriter, *http.Request) {}),
+		"other JSON":   answer(documentPath, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `["canary"]`) }),
+		"endless":      func(p *provider) { p.answers[documentPath] = endless(p.t, `{"issuer":"canary`) },
+		"endless keys": func(p *provider) { p.answers[keysPath] = endless(p.t, `{"keys":[{"kty":"`) },
+		"good, and then endless": func(p *provider) {
+			p.answers[documentPath] = func(w http.ResponseWriter, r *http.Request) {
+				text, _ := json.Marshal(p.configuration())
+				endless(p.t, string(text))(w, r)
+			}
+		},
+		"long header": func(p *provider) {
+			p.answers[documentPath] = func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("X", strings.Repeat("x", 1<<17))
+				say(w, 200, p.configuration())
+			}
+		},
+		"status 404, and yet all of it": func(p *provider) {
+			p.answers[documentPath] = func(w http.ResponseWriter, _ *http.Request) { say(w, 404, p.configuration()) }
+		},
 		"huge":                    announce("x", strings.Repeat("x", 1<<20)),
 		"hangs up":                answer(documentPath, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }),
 		"called otherwise":        announce("issuer", "https://canary.example.com"),
@@ -454,13 +471,15 @@ func TestUnfitIssuers(t *testing.T) {
 		"token endpoint relative": announce("token_endpoint", "/token"),
 		"token endpoint ftp":      announce("token_endpoint", "ftp://127.0.0.1/token"),
 		"userinfo by file":        announce("userinfo_endpoint", "file:///etc/passwd"),
-		"keys with a password":    announce("jwks_uri", "https://a:b@example.com/keys"),
-		"long endpoint":           announce("token_endpoint", "https://example.com/"+strings.Repeat("x", 4096)),
-		"symmetric alone":         announce("id_token_signing_alg_values_supported", []string{"none", "HS256"}),
-		"no algorithm":            announce("id_token_signing_alg_values_supported", []string{}),
-		"no client secret":        announce("token_endpoint_auth_methods_supported", []string{"private_key_jwt"}),
-		"no keys":                 func(p *provider) { p.keys = []object{} },
-		"symmetric keys":          func(p *provider) { p.keys = []object{{"kty": "oct", "k": "c2VjcmV0", "kid": "one"}} },
+		"keys with a password": func(p *provider) {
+			p.document = func(o object) { o["jwks_uri"] = strings.Replace(p.URL, "//", "//a:b@", 1) + keysPath }
+		},
+		"long endpoint":    announce("token_endpoint", "https://example.com/"+strings.Repeat("x", 4096)),
+		"symmetric alone":  announce("id_token_signing_alg_values_supported", []string{"none", "HS256"}),
+		"no algorithm":     announce("id_token_signing_alg_values_supported", []string{}),
+		"no client secret": announce("token_endpoint_auth_methods_supported", []string{"private_key_jwt"}),
+		"no keys":          func(p *provider) { p.keys = []object{} },
+		"symmetric keys":   func(p *provider) { p.keys = []object{{"kty": "oct", "k": "c2VjcmV0", "kid": "one"}} },
 		"private keys": func(p *provider) {
 			jwk := p.signing.jwk()
 			jwk["d"] = "AQAB"
@@ -516,33 +535,37 @@ func TestUnfitIssuers(t *testing.T) {
 	})
 }
 
+// endless is an answer that never ends; white space, so that what it begins with stands.
+// It wants the reader to go before the tenth mebibyte.
+func endless(t testing.TB, head string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, head)
+		for range 160 {
+			if _, err := io.WriteString(w, strings.Repeat(" ", 1<<16)); err != nil {
+				return
+			}
+		}
+		t.Error("10 MiB were read")
+	}
+}
+
 // TestUnfitAnswers: the same after the sign-in.
 func TestUnfitAnswers(t *testing.T) {
 	t.Parallel()
 	redirect := func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 	}
-	endless := func(head string) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			io.WriteString(w, head)
-			for {
-				if _, err := io.WriteString(w, strings.Repeat("x", 1<<16)); err != nil {
-					return
-				}
-			}
-		}
-	}
 	for name, test := range map[string]struct {
 		path   string
 		answer http.HandlerFunc
 	}{
 		"status 500": {tokenPath, func(w http.ResponseWriter, _ *http.Request) { say(w, 500, object{"error": "canary"}) }},
-		"status 503": {tokenPath, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "canary", 503) }},
+		"status 503": {tokenPath, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "canary", http.StatusServiceUnavailable) }},
 		"too many":   {tokenPath, func(w http.ResponseWriter, _ *http.Request) { say(w, 429, object{"error": "slow_down"}) }},
 		"no JSON":    {tokenPath, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "canary") }},
 		"no token":   {tokenPath, func(w http.ResponseWriter, _ *http.Request) { say(w, 200, object{"id_token": "canary"}) }},
-		"endless":    {tokenPath, endless(`{"access_token":"canary`)},
+		"endless":    {tokenPath, endless(t, `{"access_token":"canary`)},
 		"redirect":   {tokenPath, redirect},
 		"hangs up":   {tokenPath, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
 		"userinfo: status 500": {userInfoPath, func(w http.ResponseWriter, _ *http.Request) {
@@ -552,7 +575,7 @@ func TestUnfitAnswers(t *testing.T) {
 			w.Header().Set("Content-Type", "application/jwt")
 			io.WriteString(w, part(object{"alg": "none"})+"."+part(object{"sub": "ada", "email": "owner@example.com"})+".")
 		}},
-		"userinfo: endless":  {userInfoPath, endless(`{"sub":"ada","email":"`)},
+		"userinfo: endless":  {userInfoPath, endless(t, `{"sub":"ada","email":"`)},
 		"userinfo: redirect": {userInfoPath, redirect},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -565,6 +588,11 @@ func TestUnfitAnswers(t *testing.T) {
 			i, notes := newIssuers(source, loopback...)
 			v, err := signIn(t, i, p.signOn())
 			refused(t, v, err, tenant.Unavailable, "")
+			// The token endpoint may have moved: the next asks where it is.
+			i.Begin(t.Context(), p.signOn(), redirectURL)
+			if asked := p.count(documentPath); test.path == tokenPath && asked != 2 {
+				t.Errorf("asked for the configuration %d times", asked)
+			}
 			if p.count("/elsewhere") != 0 {
 				t.Error("a redirect was followed")
 			}
@@ -601,6 +629,9 @@ func TestUnfitAnswers(t *testing.T) {
 		})
 		v, err := i.Finish(t.Context(), p.signOn(), secret, redirectURL, state, visit(t, address))
 		refused(t, v, err, tenant.Unavailable, "")
+		// What was known of the issuer is not believed any more.
+		_, _, err = i.Begin(t.Context(), p.signOn(), redirectURL)
+		refused(t, service.Verified{}, err, tenant.Unavailable, "")
 	})
 }
 
@@ -693,8 +724,12 @@ func TestRemembered(t *testing.T) {
 
 		// The first to ask goes away; a hundred others wait.
 		network.answer = func(r *http.Request) (*http.Response, error) {
-			time.Sleep(time.Second)
-			return network.usual(r)
+			select {
+			case <-time.After(time.Second):
+				return network.usual(r)
+			case <-r.Context().Done():
+				return nil, r.Context().Err()
+			}
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		results := make(chan error, 100)
