@@ -276,7 +276,7 @@ func (p *Portal) enable(v *visit) (any, error) {
 		text += " The connection " + left.Connection.Name + " stays off: " + left.Problems[0] + "."
 	}
 	if causes := account.Causes(account.Managing); len(causes) > 0 {
-		text += " It still cannot use services: " + words(causes[0]) + "."
+		text += " It still cannot use services: " + cause(causes[0]) + "."
 	}
 	if len(text) > 900 {
 		text = account.OrganizationName + " is enabled; some connections stay off."

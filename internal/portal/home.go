@@ -20,6 +20,9 @@ type overview struct {
 	// Factor says that a second factor is on; it is not asked for who acts for another.
 	Factor bool
 	Users  int64
+	// May are the permissions of a sub-user; Limited says that it is one.
+	May     []string
+	Limited bool
 	// Recent are the newest entries of the audit log, for who may see it.
 	Recent []entry
 }
@@ -36,7 +39,10 @@ func (p pool) Free() int64 { return p.Size - p.Allocated }
 
 func (p *Portal) home(v *visit) (any, error) {
 	ctx := v.Context()
-	o := overview{Rollup: v.in.Account.RollupBilling}
+	o := overview{Rollup: v.in.Account.RollupBilling, Limited: !v.actor.Owner()}
+	if o.Limited {
+		o.May = handOn(v.actor)
+	}
 	if Managers.allows(v.actor) {
 		var err error
 		if o.Accounts, err = p.countAccounts(v); err != nil {

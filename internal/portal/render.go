@@ -155,7 +155,7 @@ func (f frame) RequestID() string { return f.visit.requestID }
 func (p *Portal) loadPages() (pages, error) {
 	functions := template.FuncMap{
 		"time": moment, "ago": func(t time.Time) string { return ago(p.source.Now(), t) },
-		"money": money,
+		"money": money, "cause": cause,
 		"count": count, "path": func(parts ...string) string { return path.Join(parts...) },
 		"percent": percent, "event": eventText, "words": words, "join": strings.Join,
 		"args": func(pairs ...any) (map[string]any, error) {
@@ -392,6 +392,18 @@ func percent(part, whole int64) int64 {
 
 // words is a name of the wire's as people read it.
 func words(name any) string { return strings.ReplaceAll(fmt.Sprint(name), "_", " ") }
+
+// cause is a reason why an account cannot use services, as people read it.
+func cause(name string) string {
+	text, known := map[string]string{
+		tenant.CauseCancelled: "it is cancelled", tenant.CauseBlocked: "the operator blocked it", tenant.CauseDisabled: "its manager disabled it",
+		tenant.CauseManagerCancelled: "its manager is cancelled", tenant.CauseManagerBlocked: "the operator blocked its manager",
+	}[name]
+	if !known {
+		return words(name)
+	}
+	return text
+}
 
 // plural is a number of things.
 func plural(n int64, thing string) string {

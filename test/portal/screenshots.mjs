@@ -1,6 +1,6 @@
 // Writes the pictures of docs/portal.md: make screenshots.
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
+import { createHmac, generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
@@ -18,10 +18,10 @@ const id = (n) => `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`;
 const account = (n) => `/portal/accounts/${id(n)}`;
 
 /** tallest are pictures at most, by look; longer pages end there. */
-const tallest = { light: 1000, dark: 1000, narrow: 1400 };
+const tallest = { light: 720, dark: 720, narrow: 960 };
 
-/** shoot writes what the page shows now in each look. */
-async function shoot(page, name) {
+/** shoot writes what the page shows now in each look, of a long page more than usual if it is worth it. */
+async function shoot(page, name, more = 1) {
   await page.evaluate((shown) => {
     document.activeElement?.blur();
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -34,21 +34,22 @@ async function shoot(page, name) {
       scrollTo(0, 0);
       return Math.ceil(document.querySelector('main').getBoundingClientRect().bottom);
     });
-    await page.setViewportSize({ ...viewport, height: Math.max(600, Math.min(height, tallest[look])) });
+    await page.setViewportSize({ ...viewport, height: Math.max(600, Math.min(height, Math.round(tallest[look] * more))) });
     await page.evaluate(() => document.fonts.ready.then(() => undefined));
-    await picture(page, join(folder, `${name}-${look}.webp`), 72);
+    await picture(page, join(folder, `${name}-${look}.webp`), 62);
   }
   await page.setViewportSize(pictured.light.viewport);
 }
 
-const press = (page, name) => page.locator('main').getByRole('button', { name, exact: true }).click();
+/** press sends a form and waits for the page that it leads to. */
+const press = (page, name, within = page.locator('main')) =>
+  Promise.all([page.waitForEvent('load'), within.getByRole('button', { name, exact: true }).click()]);
 
 async function signIn(page, email) {
   await page.goto('/portal/sign-in');
   await page.getByLabel('Email address').fill(email);
   await page.getByLabel('Password').fill(password);
   await press(page, 'Sign in');
-  await page.waitForURL((url) => !url.pathname.endsWith('/sign-in'));
 }
 
 /** code is what an authenticator shows now, or a number of steps of 30 seconds later. */
@@ -82,10 +83,11 @@ async function callAll(server) {
 
 /** issuer answers as an OpenID provider, as far as the settings ask for one. */
 async function issuer(t) {
-  const server = createServer((_, response) => {
+  const key = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ format: 'jwk' });
+  const server = createServer((request, response) => {
     const at = `http://127.0.0.1:${server.address().port}`;
     response.setHeader('content-type', 'application/json');
-    response.end(JSON.stringify({
+    response.end(JSON.stringify(request.url === '/keys' ? { keys: [{ ...key, kid: 'one', alg: 'RS256', use: 'sig' }] } : {
       issuer: at, authorization_endpoint: `${at}/authorize`, token_endpoint: `${at}/token`, jwks_uri: `${at}/keys`,
       response_types_supported: ['code'], subject_types_supported: ['public'], id_token_signing_alg_values_supported: ['RS256'],
     }));
@@ -101,9 +103,10 @@ async function issuer(t) {
 test('pictures', async (t) => {
   const server = await startDev(t, { seed: readFileSync(join(here, 'screenshots.yaml'), 'utf8') });
   const visitor = (options) => open(t, { baseURL: server.url, ...options });
-  const see = async (page, name, path) => {
+  const see = async (page, name, path, more) => {
     await page.goto(path, { waitUntil: 'networkidle' });
-    await shoot(page, name);
+    assert.equal(new URL(page.url()).pathname, path.split('?')[0], name);
+    await shoot(page, name, more);
   };
   await callAll(server);
 
@@ -136,7 +139,7 @@ test('pictures', async (t) => {
     await page.goto(account(number));
     const form = page.locator('form', { has: page.getByRole('button', { name: button, exact: true }) });
     for (const [label, value] of Object.entries(fill)) await form.getByLabel(label, { exact: true }).fill(value);
-    await form.getByRole('button').click();
+    await press(page, button, form);
     await page.locator('.notice[role]').waitFor();
   };
   await act(132, 'Set', { 'Channel limit': '16' });
@@ -148,7 +151,6 @@ test('pictures', async (t) => {
     await page.getByLabel('Email address').fill(email);
     for (const group of groups) await page.getByLabel(group).check();
     await press(page, 'Send the invitation');
-    await page.locator('.notice[role]').waitFor();
   }
   await page.goto('/portal/keys');
   await page.getByLabel('Name').fill('billing job');
@@ -158,10 +160,10 @@ test('pictures', async (t) => {
   await see(page, 'overview', '/portal/');
   await see(page, 'accounts', '/portal/accounts');
   await see(page, 'account-new', '/portal/accounts/new');
-  await see(page, 'account', account(106));
+  await see(page, 'account', account(106), 1.5);
   await press(page, 'Show the credentials');
   await shoot(page, 'credentials');
-  await see(page, 'account-disabled', account(122));
+  await see(page, 'account-disabled', account(122), 1.2);
   await see(page, 'channels', '/portal/channels');
   await see(page, 'connections', '/portal/connections');
   await see(page, 'users', '/portal/users');
@@ -177,44 +179,6 @@ test('pictures', async (t) => {
   await press(page, 'Make the key');
   await shoot(page, 'api-keys');
 
-  await page.goto('/portal/single-sign-on');
-  await page.getByLabel('Issuer').fill(await issuer(t));
-  await page.getByLabel('Client id').fill('tenantry');
-  await page.getByLabel('Client secret').fill('a secret for pictures');
-  await page.getByLabel('Email domains').fill('quillmoor.example');
-  await press(page, 'Save');
-  await page.goto('/portal/single-sign-on');
-  await page.getByLabel('Issuer').fill('https://login.quillmoor.example');
-  await shoot(page, 'single-sign-on');
-
-  await page.goto('/portal/accounts/disable');
-  await page.getByLabel('Ids or email addresses').fill(['reception@pellow.example', 'control@foxlantern.example', 'taps@cinderfold.example', 'workshop@umberlow.example', 'depot@marrowby.example', 'nobody@example.com'].join('\n'));
-  await shoot(page, 'bulk');
-  await press(page, 'Preview');
-  await page.getByLabel('Why').fill('Overdue since January');
-  await shoot(page, 'bulk-preview');
-  await press(page, /^Disable/);
-  await shoot(page, 'bulk-done');
-
-  await see(page, 'profile', '/portal/profile');
-  await press(page, 'Set it up');
-  await shoot(page, 'profile-code');
-  const secret = await page.locator('.secret').innerText();
-  await page.getByLabel('Code that it shows now').fill(code(secret));
-  await press(page, 'Switch it on');
-  await shoot(page, 'recovery-codes');
-
-  await page.goto(account(106));
-  const form = page.locator('form', { has: page.getByRole('button', { name: `Sign in as ${managed}` }) });
-  await form.getByLabel('Why').fill('Sets up their new front desk');
-  await form.getByRole('button').click();
-  await page.waitForURL('/portal/');
-  await shoot(page, 'acting');
-
-  const second = await visitor();
-  await signIn(second, manager);
-  await shoot(second, 'second-factor');
-
   const sub = await visitor();
   await signIn(sub, subUser);
   await see(sub, 'overview-sub-user', '/portal/');
@@ -227,20 +191,58 @@ test('pictures', async (t) => {
   });
   await see(out, 'mails', '/portal/mails');
   const link = (text) => out.locator('article', { hasText: text }).first().locator('a').first().getAttribute('href');
-  const invitation = await link('hauke@quillmoor.example'), reset = await link(subUser);
-  await see(out, 'invitation', invitation);
-  await see(out, 'reset-password', reset);
+  const invitation = new URL(await link('hauke@quillmoor.example')), reset = new URL(await link(subUser));
+  await see(out, 'invitation', invitation.pathname + invitation.search);
+  await see(out, 'reset-password', reset.pathname + reset.search);
+
+  // From here on, most people here sign in elsewhere.
+  await page.goto('/portal/single-sign-on');
+  await page.getByLabel('Issuer').fill(await issuer(t));
+  await page.getByLabel('Client id').fill('tenantry');
+  await page.getByLabel('Client secret').fill('a secret for pictures');
+  await page.getByLabel('Email domains').fill('quillmoor.example');
+  await page.getByLabel('Passwords are for the owner').check();
+  await press(page, 'Save');
+  await page.locator('.notice[role]').waitFor();
+  await page.goto('/portal/single-sign-on');
+  await page.getByLabel('Issuer').fill('https://login.quillmoor.example');
+  await shoot(page, 'single-sign-on');
+
+  await page.goto('/portal/accounts/disable');
+  await page.getByLabel('Ids or email addresses').fill(['reception@pellow.example', 'control@foxlantern.example', 'taps@cinderfold.example', 'office@tallowgate.example', 'workshop@umberlow.example', 'depot@marrowby.example', 'nobody@example.com'].join('\n'));
+  await shoot(page, 'bulk');
+  await press(page, 'Preview');
+  await page.getByLabel('Why').fill('Overdue since January');
+  await shoot(page, 'bulk-preview');
+  await press(page, /^Disable/);
+  await shoot(page, 'bulk-done');
+
+  await see(page, 'profile', '/portal/profile');
+  await press(page, 'Set it up');
+  await shoot(page, 'profile-code', 1.1);
+  const secret = await page.locator('.secret').innerText();
+  await page.getByLabel('Code that it shows now').fill(code(secret));
+  await press(page, 'Switch it on');
+  await shoot(page, 'recovery-codes');
+
+  await page.goto(account(106));
+  const form = page.locator('form', { has: page.getByRole('button', { name: `Sign in as ${managed}` }) });
+  await form.getByLabel('Why').fill('Sets up their new front desk');
+  await press(page, `Sign in as ${managed}`, form);
+  await shoot(page, 'acting');
+
+  const second = await visitor();
+  await signIn(second, manager);
+  await shoot(second, 'second-factor');
 
   const op = await visitor();
   await see(op, 'operator-sign-in', '/portal/operator/sign-in');
   await op.getByLabel('Operator token').fill(server.operator_token);
   await press(op, 'Sign in');
-  await op.waitForURL('/portal/operator');
   await see(op, 'operator', '/portal/operator');
   await see(op, 'operator-accounts', '/portal/operator/accounts');
-  await see(op, 'operator-managed', `/portal/operator/accounts/${id(1)}/accounts`);
   await see(op, 'operator-account-new', '/portal/operator/accounts/new');
-  await see(op, 'operator-account', `/portal/operator/accounts/${id(1)}`);
+  await see(op, 'operator-account', `/portal/operator/accounts/${id(1)}`, 1.3);
   await see(op, 'operator-users', `/portal/operator/accounts/${id(1)}/users`);
   await see(op, 'operator-audit-log', `/portal/operator/accounts/${id(1)}/audit`);
 });

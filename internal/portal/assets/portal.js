@@ -9,8 +9,10 @@ for (const t of document.querySelectorAll("time[datetime]")) {
 }
 
 // Where the menu lies in one line, what is here is in sight.
-const row = document.querySelector(".side nav"), current = row?.querySelector("[aria-current]");
-if (current) row.scrollLeft = current.offsetLeft - (row.clientWidth - current.offsetWidth) / 2;
+const line = document.querySelector(".side nav"), current = line?.querySelector("[aria-current]");
+const centre = () => current && (line.scrollLeft = current.offsetLeft - (line.clientWidth - current.offsetWidth) / 2);
+addEventListener("resize", centre);
+centre();
 
 // A button that copies what is to be copied.
 for (const e of document.querySelectorAll("[data-copy]")) {
