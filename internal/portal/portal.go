@@ -248,6 +248,9 @@ func (v *visit) readForm() error {
 	control.SetReadDeadline(time.Time{})
 	for _, values := range v.PostForm {
 		for i, value := range values {
+			if strings.Contains(value, "\x00") {
+				return tenant.Refuse(tenant.Malformed, "The form could not be read.")
+			}
 			values[i] = strings.ToValidUTF8(strings.ReplaceAll(value, "\r\n", "\n"), "\ufffd")
 		}
 	}
