@@ -160,7 +160,7 @@ var changes = map[string]struct {
 	"POST /portal/sessions/end-all":                                           {"", 303},
 	"POST /portal/profile/password":                                           {"old_password=wrong&password=x&repeated=x", 422},
 	"POST /portal/profile/second-factor":                                      {"", 200},
-	"POST /portal/profile/second-factor/confirm":                              {"code=000000", 409},
+	"POST /portal/profile/second-factor/confirm":                              {"code=000000&url=otpauth%3A%2F%2Ftotp%2Fx%3Fsecret%3DABCDEFGH", 409},
 	"POST /portal/profile/second-factor/remove":                               {"code=000000", 409},
 	"POST /portal/invitations":                                                {"email=matrix@example.org", 303},
 	"POST /portal/invitations/{id}/resend":                                    {"", 429}, // it has just been sent
@@ -477,7 +477,7 @@ func TestPortalForeignIDs(t *testing.T) {
 					theirs = s.ids["spy@example.net"] // to the operator, no account is foreign
 				}
 				foreign := ask(route, r, map[string]string{name: theirs}, form)
-				for _, unknown := range []string{unknownID, "zz", "%27", "%C3%A4", "%F0%9F%98%80", strings.Repeat("9", 300)} {
+				for _, unknown := range []string{unknownID, "zz", "%00", "a%00", "%FF", "%27", "%C3%A4", "%F0%9F%98%80", strings.Repeat("9", 300)} {
 					alike(route.Pattern+" with "+name+" "+unknown, foreign, ask(route, r, map[string]string{name: unknown}, form), theirs, unknown)
 				}
 				if want := max(404, 0); foreign.StatusCode != want && route.Pattern != "GET /portal/sso/start/{id}" {

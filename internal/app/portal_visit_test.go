@@ -356,7 +356,7 @@ func (v *visitor) judge(r reply, path string) error {
 		}
 	}
 	if to := h.Get("Location"); to != "" {
-		if u, err := url.Parse(to); err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(to, portal.Prefix) || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "..") {
+		if u, err := url.Parse(to); err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(to, portal.Prefix) || slices.ContainsFunc(strings.Split(u.Path, "/")[2:], func(part string) bool { return part == ".." || part == "." }) || strings.Contains(u.Path, "//") {
 			return fmt.Errorf("it leads to %q", to)
 		}
 	}

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -187,7 +188,13 @@ func (p *Portal) disableBulk(v *visit) (any, error) {
 			result.Disabled++
 			continue
 		}
-		result.Failed = append(result.Failed, bulkFailure{ids[i], err.Error()})
+		why := "It could not be done now. Try again."
+		if refused, ok := errors.AsType[*tenant.Error](err); ok {
+			why = refused.Error()
+		} else {
+			p.log.Error("an account could not be disabled", "request_id", v.requestID, "error", err)
+		}
+		result.Failed = append(result.Failed, bulkFailure{ids[i], why})
 	}
 	return page{template: "bulk-done", title: "Accounts disabled", data: result}, nil
 }

@@ -127,8 +127,7 @@ func (p *Portal) unknown(v *visit) (any, error) {
 	if v.Method != http.MethodGet || pattern == Prefix {
 		return nil, tenant.Refuse(tenant.NotFound, "")
 	}
-	for at := v.URL.Path; len(at) > len(Prefix); {
-		at = path.Dir(at)
+	for at := path.Dir(v.URL.Path); len(at) > len(Prefix); at = path.Dir(at) {
 		if _, pattern := p.mux.Handler(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: at}, Host: v.Host}); pattern != Prefix && pattern != "" {
 			return redirect{to: (&url.URL{Path: at}).String()}, nil
 		}
@@ -249,6 +248,9 @@ func (v *visit) readForm() error {
 	control.SetReadDeadline(time.Time{})
 	for _, values := range v.PostForm {
 		for i, value := range values {
+			if strings.Contains(value, "\x00") {
+				return tenant.Refuse(tenant.Malformed, "The form could not be read.")
+			}
 			values[i] = strings.ToValidUTF8(strings.ReplaceAll(value, "\r\n", "\n"), "\ufffd")
 		}
 	}

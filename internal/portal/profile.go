@@ -86,7 +86,9 @@ func (p *Portal) confirmFactor(v *visit) (any, error) {
 		return p.again(v, err, func(p *Portal, v *visit) (any, error) {
 			// The secret is in the form, so that a slip of the fingers does not make another.
 			if key, err := otp.NewKeyFromURL(v.text("url")); err == nil && key.Type() == "totp" {
-				return p.showEnrolment(v, v.text("url"))
+				if shown, err := p.showEnrolment(v, v.text("url")); err == nil {
+					return shown, nil // else it is none of ours: no picture has room for it
+				}
 			}
 			return p.profile(v)
 		})

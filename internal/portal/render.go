@@ -60,6 +60,8 @@ type problem struct {
 	status int
 	// field is the name of what was wrong, "" for nothing in particular.
 	field, text string
+	// placed says that the page has a place for it, beside the field.
+	placed bool
 }
 
 // frame is what the layout shows.
@@ -75,6 +77,7 @@ type frame struct {
 // Problem is what is wrong with a field of the form, "" for nothing.
 func (f frame) Problem(field string) string {
 	if f.visit.problem != nil && f.visit.problem.field == field {
+		f.visit.problem.placed = true
 		return f.visit.problem.text
 	}
 	return ""
@@ -243,7 +246,13 @@ func (p *Portal) writePage(v *visit, answer page) error {
 		return fmt.Errorf("there is no page %s", answer.template)
 	}
 	var b bytes.Buffer
-	if err := one.ExecuteTemplate(&b, "layout", f); err != nil {
+	err := one.ExecuteTemplate(&b, "layout", f)
+	if err == nil && v.problem != nil && v.problem.field != "" && !v.problem.placed {
+		f.Notice = &notice{v.problem.text, true}
+		b.Reset()
+		err = one.ExecuteTemplate(&b, "layout", f)
+	}
+	if err != nil {
 		return err
 	}
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")

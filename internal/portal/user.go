@@ -141,7 +141,7 @@ func (p *Portal) changeUser(v *visit, err error, done string) (any, error) {
 		return p.again(v, err, (*Portal).user)
 	}
 	to := userPath(v.PathValue("id"))
-	if group := v.text("from_group"); group != "" {
+	if group := v.text("from_group"); tenant.IsUUID(group) {
 		to = groupPath(group)
 	}
 	return redirect{to: to, notice: done}, nil
