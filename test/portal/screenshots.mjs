@@ -36,7 +36,7 @@ async function shoot(page, name, more = 1) {
     });
     await page.setViewportSize({ ...viewport, height: Math.max(600, Math.min(height, Math.round(tallest[look] * more))) });
     await page.evaluate(() => document.fonts.ready.then(() => undefined));
-    await picture(page, join(folder, `${name}-${look}.webp`), 62);
+    await picture(page, join(folder, `${name}-${look}.webp`), 60);
   }
   await page.setViewportSize(pictured.light.viewport);
 }
