@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -121,7 +122,7 @@ func (e engine) startCopy(t *testing.T, f *filling, configure ...func(*config.Co
 	} else {
 		made = f.sqlite()
 	}
-	s.ids, s.keys, s.tokens = made.ids, made.keys, made.tokens
+	s.ids, s.keys, s.tokens = maps.Clone(made.ids), maps.Clone(made.keys), maps.Clone(made.tokens)
 	s.clock.Store(made.clock)
 	for name, content := range made.files {
 		if err := os.WriteFile(filepath.Join(data, name), content, 0o600); err != nil {
