@@ -143,14 +143,14 @@ export function parseCSV(text) {
 
 /**
  * authenticator shows the codes of a secret, each once. The server takes those of the
- * step of 30 seconds before and after, so three are good without waiting.
+ * step of 30 seconds before and after, so two are good without waiting.
  */
 export function authenticator(secret) {
   let bits = '', last = 0;
   for (const letter of secret.replaceAll(' ', '')) bits += 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter).toString(2).padStart(5, '0');
   const key = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)));
   return () => {
-    last = Math.max(last + 1, Math.floor(Date.now() / 30_000) - 1);
+    last = Math.max(last + 1, Math.floor(Date.now() / 30_000));
     const counter = Buffer.alloc(8);
     counter.writeBigUInt64BE(BigInt(last));
     const digest = createHmac('sha1', key).update(counter).digest();

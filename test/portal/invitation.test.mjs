@@ -116,7 +116,7 @@ test('an invitation that is taken back is dead, and so is a link that another on
   const link = await invite(owner, 'cid@sons.example');
   await page.goto(link);
   await heading(page, 'You are invited');
-  await owner.getByRole('button', { name: 'Take the invitation of cid@sons.example back' }).click();
+  await owner.getByRole('button', { name: 'Take back the invitation of cid@sons.example' }).click();
   await said(owner, 'The invitation is taken back.');
   assert.equal(await row(owner, 'cid@sons.example').count(), 0);
   await page.getByLabel('Choose a password').fill(chosen);
@@ -132,9 +132,9 @@ test('an invitation that is taken back is dead, and so is a link that another on
   const first = await invite(owner, 'cid@sons.example');
   assert.notEqual(first, link);
   await dead(page, link);
-  assert.equal(await owner.getByRole('button', { name: 'Send the invitation of cid@sons.example again' }).isDisabled(), true);
+  assert.equal(await owner.getByRole('button', { name: 'Send again the invitation of cid@sons.example' }).isDisabled(), true);
   await owner.locator('button:disabled').evaluateAll((all) => all.forEach((button) => (button.disabled = false)));
-  await press(owner, 'Send the invitation of cid@sons.example again');
+  await press(owner, 'Send again the invitation of cid@sons.example');
   await warned(owner, /minutes/);
   await accept(page, first);
   await heading(page, organization.name);

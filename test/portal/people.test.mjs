@@ -60,7 +60,7 @@ test('groups are made, changed and removed, and count at the next click', async 
 
   await go(page, 'Users');
   await heading(page, 'Users');
-  await press(owner, `Take ${user.email} out`);
+  await press(owner, `Take out ${user.email}`);
   await said(owner, 'The user is in the group no more.');
   await follow(page, () => page.getByRole('link', { name: organization.email }).click());
   await heading(page, 'Forbidden');
