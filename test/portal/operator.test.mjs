@@ -62,7 +62,7 @@ test('the front page shows what needs attention', async (t) => {
   await go(page, 'Overview');
   assert.equal(await page.getByText('Nothing is wrong').count(), 0);
   assert.match(await row(region(page, 'Pools nearly handed out'), 'Scarce Ltd').innerText(), /19\s+20/);
-  assert.match(await row(region(page, 'Overdrawn accounts'), 'Poor Ltd').innerText(), /-7\.25/);
+  assert.match(await row(region(page, 'Overdrawn accounts'), 'Poor Ltd').innerText(), /−7\.25/);
   await row(region(page, 'Blocked accounts'), 'Bad Ltd').waitFor();
   await row(region(page, 'Root accounts that are no managers'), poor.email).waitFor();
   assert.deepEqual(await Promise.all(['Pools nearly', 'Overdrawn', 'Blocked', 'Locked out'].map((name) => figure(page, name))), ['1', '1', '1', '1']);
