@@ -463,7 +463,7 @@ func (a *App) portal(server *httpapi.Server, observer httpapi.Observer) error {
 	c := &a.Config
 	options := portal.Options{
 		URL: c.PortalURL, Mails: a.Mails, Address: server.Address, NewRequestID: server.NewRequestID, Allow: server.Allow, Status: httpapi.Status, Logger: a.log,
-		Issuers: signon.New(signon.Options{Allowed: c.SSOAllow, Source: a.DB.Source()}),
+		Issuers: signon.New(signon.Options{Allowed: c.SSOAllow, Source: a.DB.Source(), Logger: a.log}),
 	}
 	if observer != nil {
 		options.Observe = observer.Operation

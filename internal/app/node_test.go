@@ -69,7 +69,7 @@ func TestNode(t *testing.T) {
 // runNode runs files of tests with node, in a folder and with more in the environment.
 func runNode(t *testing.T, folder string, files []string, env ...string) {
 	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer stop()
 	var out bytes.Buffer
 	c := exec.CommandContext(ctx, "node", append([]string{"--test", "--test-reporter=spec"}, files...)...)

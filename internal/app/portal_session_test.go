@@ -390,7 +390,7 @@ func TestPortalSignInAs(t *testing.T) {
 			t.Errorf("back in person: %d", r.StatusCode)
 		}
 		acting = as()
-		if r := v.post(t, "/portal/sign-out", url.Values{"all": {"1"}}); r.StatusCode != 303 || v.jar[actingCookie] != "" || v.jar[sessionCookie] != "" {
+		if r := v.post(t, "/portal/sign-out", nil); r.StatusCode != 303 || v.jar[actingCookie] != "" || v.jar[sessionCookie] != "" {
 			t.Errorf("sign out of both: %d, with %v", r.StatusCode, v.jar)
 		}
 		gone("signed out", acting)

@@ -254,6 +254,8 @@ type visitor struct {
 	header http.Header
 	// shown are secrets that the visitor has asked for.
 	shown []string
+	// issuer is the one place elsewhere where the visitor may be led, "" for none.
+	issuer string
 }
 
 var visiting = &http.Client{
@@ -355,7 +357,7 @@ func (v *visitor) judge(r reply, path string) error {
 			return fmt.Errorf("the cookie %s", c.Raw)
 		}
 	}
-	if to := h.Get("Location"); to != "" {
+	if to := h.Get("Location"); to != "" && (v.issuer == "" || !strings.HasPrefix(to, v.issuer+"/")) {
 		if u, err := url.Parse(to); err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(to, portal.Prefix) || slices.ContainsFunc(strings.Split(u.Path, "/")[2:], func(part string) bool { return part == ".." || part == "." }) || strings.Contains(u.Path, "//") {
 			return fmt.Errorf("it leads to %q", to)
 		}

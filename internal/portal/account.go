@@ -37,8 +37,6 @@ type list struct {
 	Status, Sort string
 	Page, Size   int64
 	Total        int64
-	// more are parameters that a page has of its own.
-	more url.Values
 }
 
 const (
@@ -49,7 +47,7 @@ const (
 
 // listOf reads what the URL asks for; what nobody would ask for is taken as not asked.
 func listOf(v *visit, statuses, sorts []string) *list {
-	l := &list{path: v.URL.Path, Query: v.query("q"), Status: v.query("status"), Sort: v.query("sort"), Page: 1, Size: pageSize, more: url.Values{}}
+	l := &list{path: v.URL.Path, Query: v.query("q"), Status: v.query("status"), Sort: v.query("sort"), Page: 1, Size: pageSize}
 	if !slices.Contains(statuses, l.Status) {
 		l.Status = ""
 	}
@@ -94,6 +92,14 @@ func (l *list) Next() string {
 	return l.With("page", strconv.FormatInt(l.Page+1, 10))
 }
 
+// beyond leads from a page after the last one to that.
+func (l *list) beyond() (to redirect, is bool) {
+	if last := l.Pages(); l.Total > 0 && l.Page > last {
+		return redirect{to: l.With("page", strconv.FormatInt(last, 10))}, true
+	}
+	return to, false
+}
+
 // With is the same list with another value of one parameter; another page only where
 // that is the parameter.
 func (l *list) With(name, value string) string { return l.path + l.Parameters(name, value) }
@@ -101,9 +107,6 @@ func (l *list) With(name, value string) string { return l.path + l.Parameters(na
 // Parameters are those of With.
 func (l *list) Parameters(name, value string) string {
 	q := url.Values{}
-	for k, v := range l.more {
-		q[k] = v
-	}
 	set := func(k, v, usual string) {
 		if v != usual {
 			q.Set(k, v)
@@ -157,6 +160,9 @@ func (p *Portal) accounts(v *visit) (any, error) {
 		return nil, err
 	}
 	l.Total = place.Total
+	if to, is := l.beyond(); is {
+		return to, nil
+	}
 	return page{template: "accounts", title: "Accounts", data: accountList{
 		list: l, Statuses: accountStatuses, Accounts: accounts, Export: accountsPath + ".csv" + l.Parameters("page", ""), Path: accountsPath,
 	}}, nil

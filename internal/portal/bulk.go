@@ -16,16 +16,21 @@ const bulkPath = accountsPath + "/disable"
 var bulkRoutes = []Route{
 	{"choose accounts to disable", "GET " + bulkPath, Managers, (*Portal).chooseBulk},
 	{"preview disabling", "POST " + bulkPath, Managers, (*Portal).previewBulk},
-	{"disable accounts", "POST " + bulkPath + "/confirm", Managers, (*Portal).disableBulk},
+	{confirmBulk, "POST " + bulkPath + "/confirm", Managers, (*Portal).disableBulk},
 }
+
+// confirmBulk is the route that does what was previewed.
+const confirmBulk = "disable accounts"
 
 const (
 	// mostBulk is how many accounts one form disables.
 	mostBulk = 1000
 	// bulkShown is how many of them, and of what was not found, are shown.
 	bulkShown = 100
-	// bulkPage is how many are looked for at a time.
-	bulkPage = 250
+	// bulkPage is how many are looked for at a time, mostLooked how many in all: those
+	// that are disabled already count.
+	bulkPage   = 250
+	mostLooked = 5000
 )
 
 // bulkPreview is what a bulk would do, before anything is done.
@@ -39,7 +44,7 @@ type bulkPreview struct {
 	Unknown []string
 	// InUse is how many channels the calls of those hold now.
 	InUse int64
-	// Left is how many more match, beyond what one bulk takes.
+	// Left is how many more match that were not looked at, beyond what one bulk takes.
 	Left int64
 }
 
@@ -71,8 +76,14 @@ func (p *Portal) previewBulk(v *visit) (any, error) {
 		seen[a.ID] = true
 	}
 	names := slices.Concat(v.PostForm["id"], strings.FieldsFunc(v.PostForm.Get("accounts"), func(r rune) bool { return strings.ContainsRune("\n\r\t,; ", r) }))
+	if v.route.Name == confirmBulk {
+		names = strings.Fields(v.PostForm.Get("ids")) // which was refused
+	}
 	if len(names) > mostBulk {
 		return p.again(v, tenant.RefuseField(tenant.OutOfRange, "accounts", fmt.Sprintf("At most %d accounts at a time.", mostBulk)), (*Portal).chooseBulk)
+	}
+	if err := p.charge(v, len(names)); err != nil {
+		return nil, err
 	}
 	for _, name := range names {
 		account, err := p.named(v, name)
@@ -103,6 +114,19 @@ func (p *Portal) previewBulk(v *visit) (any, error) {
 	return page{template: "bulk-preview", title: "Disable accounts", data: preview}, nil
 }
 
+// perRequest is how many accounts of a bulk count as one request.
+const perRequest = 50
+
+// charge counts a bulk as what it costs.
+func (p *Portal) charge(v *visit, accounts int) error {
+	for range accounts / perRequest {
+		if err := p.options.Allow(v.actor.CredentialID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // named is the manager's account with that id or address, or nil.
 func (p *Portal) named(v *visit, name string) (*service.Account, error) {
 	if tenant.IsUUID(name) {
@@ -119,21 +143,28 @@ func (p *Portal) named(v *visit, name string) (*service.Account, error) {
 	return &accounts[0], nil
 }
 
-// addMatching adds the accounts that match a list and can use services, as many as
-// one bulk takes.
+// addMatching adds the accounts that a list has, as many as one bulk takes.
 func (p *Portal) addMatching(v *visit, preview *bulkPreview, add func(*service.Account)) error {
-	filter := service.AccountFilter{Contains: v.text("q"), Status: "enabled", Ascending: true}
+	filter := service.AccountFilter{Contains: v.text("q"), Ascending: true}
+	if status := v.text("status"); slices.Contains(accountStatuses, status) {
+		filter.Status = status
+	}
+	looked := int64(0)
 	for number := int64(1); ; number++ {
 		accounts, place, err := p.service.ManagedAccounts(v.Context(), v.actor, filter, service.Page{Number: number, Size: bulkPage, Reader: "bulk " + v.requestID})
 		if err != nil {
 			return err
 		}
+		if err := p.charge(v, len(accounts)); err != nil {
+			return err
+		}
 		for i := range accounts {
-			if len(preview.Disable) == mostBulk {
-				preview.Left = place.Total - mostBulk
+			if len(preview.Disable) >= mostBulk || looked == mostLooked {
+				preview.Left = place.Total - looked
 				return nil
 			}
 			add(&accounts[i])
+			looked++
 		}
 		if len(accounts) < bulkPage {
 			return nil
@@ -158,14 +189,19 @@ const atOnce = 16
 
 func (p *Portal) disableBulk(v *visit) (any, error) {
 	ids := strings.Fields(v.PostForm.Get("ids"))
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
 	if len(ids) == 0 || len(ids) > mostBulk {
 		return p.again(v, tenant.RefuseField(tenant.OutOfRange, "accounts", fmt.Sprintf("From 1 to %d accounts at a time.", mostBulk)), (*Portal).chooseBulk)
 	}
 	reason := v.text("reason")
 	if reason != "" {
-		if err := tenant.CheckName("reason", reason); err != nil {
-			return p.again(v, err, (*Portal).chooseBulk)
+		if err := tenant.CheckReason(reason); err != nil {
+			return p.again(v, err, (*Portal).previewBulk)
 		}
+	}
+	if err := p.charge(v, len(ids)); err != nil {
+		return nil, err
 	}
 	act := p.service.DisableAccount
 	if v.checked("hang_up") {
@@ -191,7 +227,7 @@ func (p *Portal) disableBulk(v *visit) (any, error) {
 		why := "It could not be done now. Try again."
 		if refused, ok := errors.AsType[*tenant.Error](err); ok {
 			why = refused.Error()
-		} else {
+		} else if v.Context().Err() == nil {
 			p.log.Error("an account could not be disabled", "request_id", v.requestID, "error", err)
 		}
 		result.Failed = append(result.Failed, bulkFailure{ids[i], why})

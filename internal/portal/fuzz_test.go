@@ -12,6 +12,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/net/html"
+
 	"github.com/tenantry/tenantry/internal/auth"
 	"github.com/tenantry/tenantry/internal/dbtest"
 	"github.com/tenantry/tenantry/internal/httpapi"
@@ -58,6 +60,41 @@ func FuzzNotice(f *testing.F) {
 		}
 		if n := decodeNotice(encodeNotice(notice{text, true})); n == nil || *n != (notice{text, true}) {
 			t.Errorf("%q comes back as %+v", text, n)
+		}
+	})
+}
+
+// FuzzLinked: a mail is shown as it is, and only addresses of the web are links.
+func FuzzLinked(f *testing.F) {
+	for _, text := range []string{
+		"", "Set it:\n\nhttps://portal.example.com/portal/reset-password?token=a-b\n", "javascript:alert(1)\n", "http://x/\"onmouseover=\"alert(1)", "https://x/<script>alert(1)</script>", "<script>\n</script>", "https://\n", " https://x/ \r\n", "http:x", "HTTPS://X/&amp;",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if !utf8.ValidString(text) || strings.ContainsAny(text, "\r\x00") {
+			return // browsers read those otherwise
+		}
+		page, err := html.Parse(strings.NewReader("<pre>.\n" + string(linked(text)) + "</pre>"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var shown strings.Builder
+		for n := range page.Descendants() {
+			switch {
+			case n.Type == html.TextNode:
+				shown.WriteString(n.Data)
+			case n.Data == "a":
+				u, err := url.Parse(n.Attr[0].Val)
+				if err != nil || len(n.Attr) != 1 || n.Attr[0].Key != "href" || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+					t.Errorf("%q has the link %v", text, n.Attr)
+				}
+			case n.Data != "html" && n.Data != "head" && n.Data != "body" && n.Data != "pre":
+				t.Errorf("%q has an element %s", text, n.Data)
+			}
+		}
+		if shown.String() != ".\n"+text {
+			t.Errorf("%q is shown as %q", text, shown.String())
 		}
 	})
 }

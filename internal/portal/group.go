@@ -2,6 +2,7 @@ package portal
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,6 +40,11 @@ func handOn(actor tenant.Actor) (permissions []string) {
 	return permissions
 }
 
+// mayHandOn reports whether the group grants nothing that the actor may not do.
+func mayHandOn(actor tenant.Actor, group *tenant.Group) bool {
+	return !slices.ContainsFunc(group.Permissions, func(p string) bool { return !actor.May(p) })
+}
+
 func (p *Portal) groups(v *visit) (any, error) {
 	groups, err := p.service.OwnGroups(v.Context(), v.actor)
 	if err != nil {
@@ -69,25 +75,12 @@ type groupPage struct {
 	Next int64
 }
 
-// Grants reports whether the group has a permission.
-func (g groupPage) Grants(permission string) bool {
-	for _, p := range g.Group.Permissions {
-		if p == permission {
-			return true
-		}
-	}
-	return false
-}
-
 func (p *Portal) group(v *visit) (any, error) {
 	group, err := p.service.OwnGroup(v.Context(), v.actor, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
-	g := groupPage{Group: group, Permissions: handOn(v.actor), Mine: true}
-	for _, permission := range group.Permissions {
-		g.Mine = g.Mine && v.actor.May(permission)
-	}
+	g := groupPage{Group: group, Permissions: handOn(v.actor), Mine: mayHandOn(v.actor, group)}
 	after, _ := strconv.ParseInt(v.query("after"), 10, 64)
 	if g.Members, g.Next, err = p.service.GroupMembers(v.Context(), v.actor, group.ID, max(after, 0), pageSize); err != nil {
 		return nil, err

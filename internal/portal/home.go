@@ -27,7 +27,7 @@ type overview struct {
 	Recent []entry
 }
 
-type accountNumbers struct{ Total, Enabled, Disabled, Blocked, Cancelled int64 }
+type accountNumbers struct{ Total, Enabled, Disabled, Blocked int64 }
 
 // pool is a manager's channels.
 type pool struct {
@@ -87,7 +87,7 @@ func (p *Portal) home(v *visit) (any, error) {
 func (p *Portal) countAccounts(v *visit) (*accountNumbers, error) {
 	n := &accountNumbers{}
 	for status, into := range map[string]*int64{
-		"all": &n.Total, "enabled": &n.Enabled, "disabled": &n.Disabled, "blocked": &n.Blocked, "cancelled": &n.Cancelled,
+		"all": &n.Total, "enabled": &n.Enabled, "disabled": &n.Disabled, "blocked": &n.Blocked,
 	} {
 		_, place, err := p.service.ManagedAccounts(v.Context(), v.actor, service.AccountFilter{Status: status}, service.Page{Number: 1, Size: 1})
 		if err != nil {

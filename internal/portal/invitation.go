@@ -21,8 +21,6 @@ var invitationRoutes = []Route{
 type invitedForm struct {
 	Token string
 	*service.Invited
-	// Elsewhere is where the organization's people sign in.
-	Elsewhere string
 }
 
 func (p *Portal) showInvited(v *visit) (any, error) {
@@ -30,7 +28,7 @@ func (p *Portal) showInvited(v *visit) (any, error) {
 	if err != nil {
 		return p.deadLink(v, err)
 	}
-	return page{template: "invited", title: "You are invited", data: invitedForm{v.mailed(), invited, signOnStart(invited.AccountID, Prefix)}}, nil
+	return page{template: "invited", title: "You are invited", data: invitedForm{v.mailed(), invited}}, nil
 }
 
 func (p *Portal) accept(v *visit) (any, error) {

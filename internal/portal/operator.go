@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"net/http"
 	"net/url"
 
 	"github.com/tenantry/tenantry/internal/service"
@@ -48,8 +49,19 @@ func (p *Portal) endOperatorSessions(v *visit) (any, error) {
 	if err := p.service.EndOperatorSessions(v.Context()); err != nil {
 		return nil, err
 	}
+	p.log.Info("all sessions of the operator at the portal were ended", "request_id", v.requestID, "address", p.options.Address(v.Request))
 	forget(v.w, operatorCookie)
 	return redirect{to: operatorSignInPath, notice: "All sessions of the operator have ended."}, nil
+}
+
+// anyAccount is any account without its secrets: they are the tenant's, not the
+// operator's.
+func (p *Portal) anyAccount(v *visit, id string) (*service.Account, error) {
+	account, err := p.service.AnyAccount(v.Context(), id)
+	if account != nil {
+		account.Key, account.Token = "", ""
+	}
+	return account, err
 }
 
 type operatorList struct {
@@ -61,7 +73,7 @@ type operatorList struct {
 func (p *Portal) operatorAccounts(v *visit) (any, error) {
 	l := listOf(v, accountStatuses, accountSorts)
 	if tenant.IsUUID(l.Query) {
-		if _, err := p.service.AnyAccount(v.Context(), l.Query); err == nil {
+		if _, err := p.anyAccount(v, l.Query); err == nil {
 			return redirect{to: operatorAccountPath(l.Query)}, nil
 		}
 	}
@@ -69,7 +81,7 @@ func (p *Portal) operatorAccounts(v *visit) (any, error) {
 }
 
 func (p *Portal) operatorManaged(v *visit) (any, error) {
-	manager, err := p.service.AnyAccount(v.Context(), v.PathValue("id"))
+	manager, err := p.anyAccount(v, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +98,9 @@ func (p *Portal) showOperatorAccounts(v *visit, l *list, manager *service.Accoun
 		return nil, err
 	}
 	l.Total = place.Total
+	if to, is := l.beyond(); is {
+		return to, nil
+	}
 	return page{template: "operator-accounts", title: title, data: operatorList{
 		accountList{list: l, Statuses: accountStatuses, Accounts: accounts, Path: operatorAccountsPath}, manager,
 	}}, nil
@@ -123,11 +138,10 @@ type operatorAccountPage struct {
 }
 
 func (p *Portal) operatorAccount(v *visit) (any, error) {
-	account, err := p.service.AnyAccount(v.Context(), v.PathValue("id"))
+	account, err := p.anyAccount(v, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
-	account.Key, account.Token = "", "" // the tenant's, not the operator's
 	a := operatorAccountPage{Account: account, Causes: account.Causes(account.Managing)}
 	if a.Use, err = p.service.AnyChannelUse(v.Context(), account.ID); err != nil {
 		return nil, err
@@ -171,7 +185,7 @@ func (p *Portal) unblock(v *visit) (any, error) {
 
 // cancel is for good: the name has to be typed.
 func (p *Portal) cancel(v *visit) (any, error) {
-	account, err := p.service.AnyAccount(v.Context(), v.PathValue("id"))
+	account, err := p.anyAccount(v, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +217,7 @@ type operatorUserList struct {
 }
 
 func (p *Portal) operatorUsers(v *visit) (any, error) {
-	account, err := p.service.AnyAccount(v.Context(), v.PathValue("id"))
+	account, err := p.anyAccount(v, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +228,9 @@ func (p *Portal) operatorUsers(v *visit) (any, error) {
 		return nil, err
 	}
 	l.Total = place.Total
+	if to, is := l.beyond(); is && v.Method == http.MethodGet {
+		return to, nil
+	}
 	return page{template: "operator-users", title: "Users of " + account.OrganizationName, data: operatorUserList{userList{list: l, Statuses: userStatuses, Users: users}, account}}, nil
 }
 
@@ -241,7 +258,7 @@ func (p *Portal) operatorResetFactor(v *visit) (any, error) {
 }
 
 func (p *Portal) operatorAudit(v *visit) (any, error) {
-	account, err := p.service.AnyAccount(v.Context(), v.PathValue("id"))
+	account, err := p.anyAccount(v, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}

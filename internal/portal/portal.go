@@ -4,7 +4,8 @@
 //
 // A page is a row in Routes: what it needs is checked before its handler runs, and
 // the menu is made of the same table. A change is a POST that ends in a redirect, or
-// in the page that it came from with what was wrong.
+// in the page that it came from with what was wrong; only what is shown once, such as a
+// new key, is its own answer.
 package portal
 
 import (
@@ -125,6 +126,10 @@ func New(db *store.DB, s *service.Service, a *auth.Authenticator, sealer *auth.S
 func (p *Portal) unknown(v *visit) (any, error) {
 	_, pattern := p.mux.Handler(&http.Request{Method: http.MethodPost, URL: v.URL, Host: v.Host})
 	if v.Method != http.MethodGet || pattern == Prefix {
+		// The menu is there all the same, for who has one.
+		if !within(v.URL.Path, operatorPath) || p.admitOperator(v) != nil {
+			_ = p.identify(v)
+		}
 		return nil, tenant.Refuse(tenant.NotFound, "")
 	}
 	for at := path.Dir(v.URL.Path); len(at) > len(Prefix); at = path.Dir(at) {
@@ -212,22 +217,39 @@ func (p *Portal) answer(v *visit) (any, error) {
 	if err := p.origin.Check(v.Request); err != nil {
 		return nil, tenant.Refuse(tenant.Forbidden, "This came from another site, and nothing was done.")
 	}
-	if v.Method == http.MethodPost {
-		if err := v.readForm(); err != nil {
-			return nil, err
-		}
-	}
-	if err := p.admit(v); err != nil {
-		return nil, err
-	}
+	// Who shows no session that lasts is counted by the address.
+	refused := p.admit(v)
 	who := v.actor.CredentialID
-	if v.in == nil && v.operator == nil {
+	if who == "" {
 		who = "portal " + p.options.Address(v.Request)
 	}
 	if err := p.options.Allow(who); err != nil {
 		return nil, err
 	}
+	if refused != nil {
+		return nil, refused
+	}
+	if v.Method == http.MethodPost {
+		if err := v.readForm(); err != nil {
+			return nil, err
+		}
+		if shown := v.text(shownField); v.in != nil && shown != "" && shown != v.person() {
+			return nil, tenant.Refuse(tenant.Conflict, "Somebody else has signed in here since this page was shown, or you act for somebody else now. Nothing was done.")
+		}
+	}
 	return v.route.handle(p, v)
+}
+
+// shownField is in every form, and says for whom the page was shown: one that was left
+// open does nothing in the name of who has signed in since.
+const shownField = "shown_to"
+
+// person is who has signed in, and who acts as that one.
+func (v *visit) person() string {
+	if v.in == nil {
+		return ""
+	}
+	return v.in.UserID + v.in.PersonUserID
 }
 
 func (v *visit) readForm() error {

@@ -93,11 +93,12 @@ func (p *Portal) confirmFactor(v *visit) (any, error) {
 			return p.profile(v)
 		})
 	}
-	token, err := p.service.RenewSession(v.Context(), v.in)
-	if err != nil {
-		return nil, err
+	// Whatever becomes of the session, the codes are shown now or never.
+	if token, err := p.service.RenewSession(v.Context(), v.in); err == nil {
+		remember(v.w, sessionCookie, token, 0)
+	} else {
+		p.log.Warn("a session was not renewed", "request_id", v.requestID, "error", err)
 	}
-	remember(v.w, sessionCookie, token, 0)
 	return p.showProfile(v, profilePage{Codes: codes})
 }
 

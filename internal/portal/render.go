@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,6 +75,17 @@ type frame struct {
 	Data           any
 }
 
+// On is the frame as one of several forms of a page sees it: what was wrong with another
+// is none of its business. The name is the route's that the form asks for.
+func (f frame) On(route string) frame {
+	if f.visit.route.Name != route {
+		other := *f.visit
+		other.problem = nil
+		f.visit = &other
+	}
+	return f
+}
+
 // Problem is what is wrong with a field of the form, "" for nothing.
 func (f frame) Problem(field string) string {
 	if f.visit.problem != nil && f.visit.problem.field == field {
@@ -115,9 +127,6 @@ func (f frame) Operator() bool { return f.visit.operator != nil }
 func (f frame) Can(action string) bool {
 	return f.visit.in != nil && Need(action).allows(f.visit.actor)
 }
-
-// Manages reports whether who asks may manage accounts.
-func (f frame) Manages() bool { return f.visit.in != nil && Managers.allows(f.visit.actor) }
 
 // Email is whose session it is.
 func (f frame) Email() string {
@@ -255,13 +264,21 @@ func (p *Portal) writePage(v *visit, answer page) error {
 	if err != nil {
 		return err
 	}
+	body := b.Bytes()
+	if who := v.person(); who != "" {
+		body = changingForm.ReplaceAll(body, []byte(`$0<input type="hidden" name="`+shownField+`" value="`+who+`">`))
+	}
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	v.w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+	v.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	http.NewResponseController(v.w).SetWriteDeadline(time.Now().Add(streamPause))
 	v.w.WriteHeader(v.status)
-	v.w.Write(b.Bytes())
+	v.w.Write(body)
 	return nil
 }
+
+// changingForm is the tag of a form. What stands in the attributes is escaped: no > ends
+// it before its time.
+var changingForm = regexp.MustCompile(`<form [^>]*method="post"[^>]*>`)
 
 // streamPause is how long a reader of a download may take over one buffer.
 const streamPause = 30 * time.Second
@@ -270,7 +287,11 @@ func (p *Portal) writeDownload(v *visit, answer download) error {
 	h := v.w.Header()
 	h.Set("Content-Type", answer.contentType)
 	h.Set("Content-Disposition", `attachment; filename="`+answer.name+`"`)
-	out := &pausing{w: v.w, control: http.NewResponseController(v.w)}
+	if v.Method == http.MethodHead {
+		return nil
+	}
+	// A reader may take hours, and the session be ended meanwhile.
+	out := &pausing{w: v.w, control: http.NewResponseController(v.w), still: func() error { return p.admit(v) }}
 	err := answer.write(out)
 	if err == nil {
 		err = out.flush()
@@ -293,6 +314,7 @@ func (p *Portal) writeDownload(v *visit, answer download) error {
 type pausing struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	still   func() error // whether it may go on
 	buffer  []byte
 	began   bool
 	lost    bool // the reader
@@ -307,6 +329,10 @@ func (w *pausing) Write(b []byte) (int, error) {
 }
 
 func (w *pausing) flush() error {
+	if err := w.still(); err != nil {
+		w.lost = w.began // nobody is at fault
+		return err
+	}
 	w.began = true
 	w.control.SetWriteDeadline(time.Now().Add(streamPause))
 	_, err := w.w.Write(w.buffer)
@@ -478,7 +504,7 @@ func eventText(event string) string {
 func local(next string) string {
 	u, err := url.Parse(next)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(u.Path, Prefix) ||
-		strings.ContainsAny(next, "\\\r\n\t") || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") {
+		strings.ContainsAny(next, "\\\r\n\t") || within(u.Path, signOnAskPath) || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") {
 		return Prefix
 	}
 	return (&url.URL{Path: u.Path, RawQuery: u.RawQuery}).String()

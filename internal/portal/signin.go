@@ -153,31 +153,35 @@ func (p *Portal) enterCode(v *visit) (any, error) {
 	return p.enter(v, session, local(v.text("next"))), nil
 }
 
-// signOut ends the session as somebody else's owner, where there is one, and else the
-// person's own, or the operator's.
+// What a form may ask to end.
+const (
+	endOperator = "operator"
+	endActing   = "acting"
+	endPending  = "pending"
+)
+
+// signOut ends what the form names, or else all sessions of the person's in this
+// browser.
 func (p *Portal) signOut(v *visit) (any, error) {
-	if cookie(v.Request, actingCookie) != "" && v.text("all") == "" {
-		in, _ := p.auth.SignedIn(v.Context(), cookie(v.Request, actingCookie))
-		if err := p.end(v, actingCookie); err != nil {
-			return nil, err
+	names, to := []string{actingCookie, sessionCookie, pendingCookie}, redirect{to: signInPath, notice: "You are signed out."}
+	switch v.text("end") {
+	case endOperator:
+		p.log.Info("the operator signed out at the portal", "request_id", v.requestID, "address", p.options.Address(v.Request))
+		names, to.to = []string{operatorCookie}, operatorSignInPath
+	case endPending:
+		names, to.notice = []string{pendingCookie}, ""
+	case endActing:
+		names, to = []string{actingCookie}, redirect{to: Prefix}
+		if in, err := p.auth.SignedIn(v.Context(), cookie(v.Request, actingCookie)); err == nil {
+			to = redirect{to: accountPath(in.AccountID), notice: "You act for " + in.Account.OrganizationName + " no longer."}
 		}
-		if in == nil {
-			return redirect{to: Prefix}, nil
-		}
-		return redirect{to: accountPath(in.AccountID), notice: "You act for " + in.Account.OrganizationName + " no longer."}, nil
 	}
-	if v.text("operator") != "" {
-		if err := p.end(v, operatorCookie); err != nil {
-			return nil, err
-		}
-		return redirect{to: operatorSignInPath, notice: "You are signed out."}, nil
-	}
-	for _, name := range []string{actingCookie, sessionCookie, pendingCookie} {
+	for _, name := range names {
 		if err := p.end(v, name); err != nil {
 			return nil, err
 		}
 	}
-	return redirect{to: signInPath, notice: "You are signed out."}, nil
+	return to, nil
 }
 
 func (p *Portal) showOperatorSignIn(v *visit) (any, error) {
@@ -194,6 +198,8 @@ func (p *Portal) showOperatorSignIn(v *visit) (any, error) {
 func (p *Portal) operatorSignIn(v *visit) (any, error) {
 	session, err := p.service.OperatorSignIn(v.Context(), v.text("token"), p.where(v), v.requestID)
 	if err != nil {
+		// There is no audit log of nobody's account.
+		p.log.Warn("somebody was refused as the operator at the portal", "request_id", v.requestID, "address", p.options.Address(v.Request), "error", err)
 		if tenant.IsKind(err, tenant.Unauthenticated) {
 			err = tenant.RefuseField(tenant.Unauthenticated, "token", "That is not the operator's token.")
 		}

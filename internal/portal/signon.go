@@ -81,6 +81,9 @@ func (p *Portal) startSignOn(v *visit) (any, error) {
 	if settings == nil {
 		return none, nil
 	}
+	if !v.meant() {
+		return p.askFirst(v, settings)
+	}
 	to, state, err := p.options.Issuers.Begin(v.Context(), settings, p.redirectURL())
 	if err != nil {
 		return p.notSignedOn(err)
@@ -92,6 +95,44 @@ func (p *Portal) startSignOn(v *visit) (any, error) {
 	sealed := p.sealer.Seal(text, "single sign-on under way")
 	remember(v.w, signOnCookie, base64.RawURLEncoding.EncodeToString([]byte(sealed)), underwayTime)
 	return redirect{to: to}, nil
+}
+
+// meant reports whether the person wants to sign in there: a page of another site may
+// have led here, and the issuer is whom some tenant says, so that who has signed in
+// already would find himself signed in as somebody else.
+func (v *visit) meant() bool {
+	site := v.Header.Get("Sec-Fetch-Site")
+	if v.query("sure") != "" && (site == "same-origin" || site == "") {
+		return true
+	}
+	signedIn := cookie(v.Request, sessionCookie) != "" || cookie(v.Request, actingCookie) != ""
+	return !signedIn && (site == "same-origin" || site == "none")
+}
+
+// askedFirst is what the page shows that asks.
+type askedFirst struct {
+	Organization, Issuer string
+	// Go is where it goes on.
+	Go string
+	// SignedIn is who has signed in here, "" for nobody.
+	SignedIn string
+}
+
+func (p *Portal) askFirst(v *visit, settings *tenant.SignOn) (any, error) {
+	account, err := p.anyAccount(v, settings.AccountID)
+	if err != nil {
+		return nil, err
+	}
+	q := url.Values{"sure": {"1"}}
+	if next := local(v.URL.Query().Get("next")); next != Prefix {
+		q.Set("next", next)
+	}
+	asked := askedFirst{Organization: account.OrganizationName, Issuer: settings.Issuer, Go: signOnStart(settings.AccountID, Prefix) + "?" + q.Encode()}
+	if p.identify(v) == nil {
+		asked.SignedIn = v.in.User.Email
+		v.in = nil // the page is as for anybody
+	}
+	return page{template: "sso-first", title: "Single sign-on", data: asked}, nil
 }
 
 func (p *Portal) notSignedOn(err error) (any, error) {
@@ -164,7 +205,12 @@ func (p *Portal) setSignOn(v *visit) (any, error) {
 	if secret := v.text("client_secret"); secret != "" {
 		in.Secret = &secret
 	}
-	if p.options.Issuers != nil && in.Issuer != "" {
+	// One that is down must not keep anybody from changing the rest.
+	before, err := p.service.SignOn(v.Context(), v.actor)
+	if err != nil {
+		return nil, err
+	}
+	if p.options.Issuers != nil && in.Issuer != "" && (before == nil || before.Issuer != in.Issuer) {
 		if err := p.options.Issuers.Check(v.Context(), in.Issuer); err != nil {
 			return p.again(v, err, (*Portal).showSignOn)
 		}

@@ -32,7 +32,6 @@ type userList struct {
 	*list
 	Statuses []string
 	Users    []service.User
-	Export   string
 }
 
 func (p *Portal) users(v *visit) (any, error) {
@@ -42,7 +41,10 @@ func (p *Portal) users(v *visit) (any, error) {
 		return nil, err
 	}
 	l.Total = place.Total
-	return page{template: "users", title: "Users", data: userList{l, userStatuses, users, usersPath + ".csv"}}, nil
+	if to, is := l.beyond(); is {
+		return to, nil
+	}
+	return page{template: "users", title: "Users", data: userList{l, userStatuses, users}}, nil
 }
 
 func (p *Portal) groupsReport(v *visit) (any, error) {
@@ -61,7 +63,7 @@ type userPage struct {
 	// In are the first of the user's groups, and More how many more there are.
 	In   []tenant.Group
 	More int
-	// Others are the groups that the user is not in.
+	// Others are groups that the visitor can put the user in.
 	Others []tenant.Group
 	Keys   []tenant.Key
 	// Self says that the visitor is the user.
@@ -84,7 +86,7 @@ func (p *Portal) user(v *visit) (any, error) {
 		in[g.ID] = true
 	}
 	for _, g := range groups {
-		if !in[g.ID] {
+		if !in[g.ID] && mayHandOn(v.actor, &g) && len(u.Others) < mostChoices {
 			u.Others = append(u.Others, g)
 		}
 	}

@@ -57,6 +57,9 @@ func (s *Service) CreateManagedAccount(ctx context.Context, actor tenant.Actor, 
 
 // CreateRootAccount makes an account that nobody manages. The operator only.
 func (s *Service) CreateRootAccount(ctx context.Context, actor tenant.Actor, in NewAccount, once Once, answer func(*Account) ([]byte, error)) ([]byte, error) {
+	if err := mayOperate(actor); err != nil {
+		return nil, err
+	}
 	return s.createAccount(ctx, actor, "", in, once, answer)
 }
 

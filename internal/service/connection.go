@@ -107,8 +107,8 @@ func (s *Service) RemoveConnection(ctx context.Context, actor tenant.Actor, acco
 	return connection, err
 }
 
-// MostConnections is how many connections a page of people's shows.
-const MostConnections = 50
+// mostConnections is how many connections a page of people's shows.
+const mostConnections = 50
 
 // firstConnections are the first connections of an account, by name.
 func firstConnections(tx *store.Tx, accountID string) (found Some[tenant.Connection], err error) {
@@ -117,7 +117,7 @@ func firstConnections(tx *store.Tx, accountID string) (found Some[tenant.Connect
 		return found, err
 	}
 	for _, row := range rows {
-		if found.More = len(found.Rows) == MostConnections; found.More {
+		if found.More = len(found.Rows) == mostConnections; found.More {
 			break
 		}
 		full, err := tx.Connection(accountID, row.ID, "connection_id")
@@ -129,7 +129,7 @@ func firstConnections(tx *store.Tx, accountID string) (found Some[tenant.Connect
 	return found, nil
 }
 
-// ManagedConnections are the first MostConnections of one of the actor's accounts, by
+// ManagedConnections are the first connections of one of the actor's accounts, by
 // name.
 func (s *Service) ManagedConnections(ctx context.Context, actor tenant.Actor, id string) (found Some[tenant.Connection], err error) {
 	if err := MayManage(actor); err != nil {

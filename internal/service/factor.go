@@ -138,11 +138,18 @@ func (s *Service) ResetFactor(ctx context.Context, actor tenant.Actor, userID st
 	if userID == actor.UserID {
 		return tenant.Refuse(tenant.Forbidden, "Your own second factor is switched off with a code.")
 	}
-	return s.ResetFactorOf(ctx, actor, actor.AccountID, userID)
+	return s.resetFactor(ctx, actor, actor.AccountID, userID)
 }
 
 // ResetFactorOf is the same for any organization, the owner's too. The operator only.
 func (s *Service) ResetFactorOf(ctx context.Context, actor tenant.Actor, accountID, userID string) error {
+	if err := mayOperate(actor); err != nil {
+		return err
+	}
+	return s.resetFactor(ctx, actor, accountID, userID)
+}
+
+func (s *Service) resetFactor(ctx context.Context, actor tenant.Actor, accountID, userID string) error {
 	lane, err := s.lane(ctx, accountID)
 	if err != nil {
 		return err

@@ -12,7 +12,10 @@ import (
 
 // What stands here is for the operator only; httpapi lets nobody else call it.
 
-func (s *Service) operate(ctx context.Context, id string, rule func(*store.Tx, tenant.Account) (tenant.Change, error)) (*Account, error) {
+func (s *Service) operate(ctx context.Context, actor tenant.Actor, id string, rule func(*store.Tx, tenant.Account) (tenant.Change, error)) (*Account, error) {
+	if err := mayOperate(actor); err != nil {
+		return nil, err
+	}
 	lane, err := s.lane(ctx, id)
 	if err != nil {
 		return nil, err
@@ -20,9 +23,17 @@ func (s *Service) operate(ctx context.Context, id string, rule func(*store.Tx, t
 	return s.alterAny(ctx, lane, func(tx *store.Tx) (*tenant.Account, error) { return s.anyAccount(tx, id) }, rule)
 }
 
+// mayOperate refuses, with kind Forbidden, whoever is not the operator.
+func mayOperate(actor tenant.Actor) error {
+	if !actor.Operator {
+		return tenant.RefuseParameter(tenant.Forbidden, "Authorization", "")
+	}
+	return nil
+}
+
 // ApproveManager lets an account manage others; a nil pool stays as it is.
 func (s *Service) ApproveManager(ctx context.Context, actor tenant.Actor, id string, pool *int64) (*Account, error) {
-	return s.operate(ctx, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
+	return s.operate(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
 		manager, err := tx.Manager(id)
 		if err != nil {
 			return tenant.Change{}, err
@@ -33,7 +44,7 @@ func (s *Service) ApproveManager(ctx context.Context, actor tenant.Actor, id str
 
 // RevokeManager takes that right away.
 func (s *Service) RevokeManager(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
-	return s.operate(ctx, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
+	return s.operate(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
 		manager, err := tx.Manager(id)
 		if err != nil {
 			return tenant.Change{}, err
@@ -44,21 +55,21 @@ func (s *Service) RevokeManager(ctx context.Context, actor tenant.Actor, id stri
 
 // BlockAccount stops an account, and all it manages, for the operator.
 func (s *Service) BlockAccount(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
-	return s.operate(ctx, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
+	return s.operate(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
 		return tenant.Block(actor, a, tx.Now())
 	})
 }
 
 // UnblockAccount lifts what BlockAccount did and nothing else.
 func (s *Service) UnblockAccount(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
-	return s.operate(ctx, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
+	return s.operate(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
 		return tenant.Unblock(actor, a, tx.Now())
 	})
 }
 
 // CancelAccount ends an account for good; its connections go.
 func (s *Service) CancelAccount(ctx context.Context, actor tenant.Actor, id string) (*Account, error) {
-	return s.operate(ctx, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
+	return s.operate(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
 		connections, err := tx.ConnectionRows(a.ID)
 		if err != nil {
 			return tenant.Change{}, err
@@ -69,7 +80,7 @@ func (s *Service) CancelAccount(ctx context.Context, actor tenant.Actor, id stri
 
 // SetCredit sets balance and credit limit in minor units; nil stays as it is.
 func (s *Service) SetCredit(ctx context.Context, actor tenant.Actor, id string, balance, creditLimit *int64) (*Account, error) {
-	return s.operate(ctx, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
+	return s.operate(ctx, actor, id, func(tx *store.Tx, a tenant.Account) (tenant.Change, error) {
 		return tenant.SetCredit(actor, a, balance, creditLimit, tx.Now())
 	})
 }
@@ -154,6 +165,9 @@ func (s *Service) UnblockUser(ctx context.Context, actor tenant.Actor, accountID
 }
 
 func (s *Service) alterUser(ctx context.Context, actor tenant.Actor, accountID, id string, rule func(tenant.Actor, tenant.User) (tenant.Change, error)) (user *User, err error) {
+	if err := mayOperate(actor); err != nil {
+		return nil, err
+	}
 	lane, err := s.lane(ctx, accountID)
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ func (r *reports) enter(credentialID string) (leave func(), err error) {
 		r.n = map[string]int{}
 	}
 	if r.n[credentialID] >= mostReports {
-		return nil, tenant.RefuseParameter(tenant.TooMany, "Authorization", "Other reports for this key are under way.")
+		return nil, tenant.RefuseParameter(tenant.TooMany, "Authorization", "Other reports are under way. Wait until they are done.")
 	}
 	r.n[credentialID]++
 	return func() {

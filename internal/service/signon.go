@@ -19,7 +19,7 @@ type NewSignOn struct {
 // SignOn is how the people of the actor's organization sign in elsewhere, nil when
 // they do not; the secret is sealed.
 func (s *Service) SignOn(ctx context.Context, actor tenant.Actor) (found *tenant.SignOn, err error) {
-	if err := actor.Allow(tenant.ManageSignOn); err != nil {
+	if err := maySignOn(actor); err != nil {
 		return nil, err
 	}
 	err = s.db.View(ctx, func(tx *store.Tx) error {

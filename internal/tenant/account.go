@@ -125,16 +125,21 @@ func (a *Account) fields() []field {
 }
 
 // CheckName refuses a name that is empty, too long or not visible text.
-func CheckName(field, name string) error {
+func CheckName(field, name string) error { return checkText(field, "A name", name) }
+
+// CheckReason is the same for why something is done.
+func CheckReason(reason string) error { return checkText("reason", "A reason", reason) }
+
+func checkText(field, what, text string) error {
 	switch {
-	case name == "":
-		return RefuseField(Missing, field, "A name is required.")
-	case !strings.ContainsFunc(name, isVisible):
-		return RefuseField(Missing, field, "A name must have at least one visible character.")
-	case len(name) > MaxName:
-		return RefuseField(OutOfRange, field, fmt.Sprintf("A name may have at most %d bytes.", MaxName))
-	case strings.ContainsFunc(name, isControl):
-		return RefuseField(Invalid, field, "A name may not contain control characters.")
+	case text == "":
+		return RefuseField(Missing, field, what+" is required.")
+	case !strings.ContainsFunc(text, isVisible):
+		return RefuseField(Missing, field, what+" must have at least one visible character.")
+	case len(text) > MaxName:
+		return RefuseField(OutOfRange, field, fmt.Sprintf("%s may have at most %d bytes.", what, MaxName))
+	case strings.ContainsFunc(text, isControl):
+		return RefuseField(Invalid, field, what+" may not contain control characters.")
 	}
 	return nil
 }
@@ -184,7 +189,7 @@ func (c Change) because(reason string, err error) (Change, error) {
 	if err != nil || reason == "" {
 		return c, err
 	}
-	if err := CheckName("reason", reason); err != nil {
+	if err := CheckReason(reason); err != nil {
 		return Change{}, err
 	}
 	if !c.Empty() {

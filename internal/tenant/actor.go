@@ -15,7 +15,7 @@ type Actor struct {
 	ManagerID string
 	// UserID is the person; the owner's is the account's own id.
 	UserID string
-	// CredentialID is the key that was used.
+	// CredentialID is the key that was used, or the session.
 	CredentialID string
 	// Manager says that the operator approved the account as a manager.
 	Manager bool

@@ -84,9 +84,12 @@ func checkGroup(actor Actor, group Group) error {
 	if err := CheckName("name", group.Name); err != nil {
 		return err
 	}
-	for _, permission := range group.Permissions {
+	for i, permission := range group.Permissions {
 		if !slices.Contains(Permissions, permission) {
 			return RefuseField(NotEnumerated, "permissions", "A permission is one of "+strings.Join(Permissions, ", ")+".")
+		}
+		if slices.Contains(group.Permissions[:i], permission) {
+			return RefuseField(Invalid, "permissions", "Each permission is named once.")
 		}
 	}
 	return mayGrant(actor, "permissions", group)

@@ -12,7 +12,7 @@ const (
 // SignInAs are the Changes that tell, in the log of the managed account and in that of
 // its manager, that the actor goes on as the owner of the account until then.
 func SignInAs(actor Actor, account Account, sessionID, reason string, life time.Duration, now time.Time) ([]Change, error) {
-	if err := CheckName("reason", reason); err != nil {
+	if err := CheckReason(reason); err != nil {
 		return nil, err
 	}
 	if life < ShortestSignInAs || life > LongestSignInAs {

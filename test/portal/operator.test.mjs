@@ -13,6 +13,7 @@ test('the operator signs in with the token', async (t) => {
   const page = await open(t, { baseURL: server.url });
   await page.goto('/portal/sign-in');
   await page.getByRole('link', { name: 'Operator' }).click();
+  server.allow(/refused as the operator/);
   await page.getByLabel('Operator token').fill('a wrong token');
   await press(page, 'Sign in');
   await page.getByText("That is not the operator's token.").waitFor();
@@ -62,7 +63,7 @@ test('the front page shows what needs attention', async (t) => {
   await go(page, 'Overview');
   assert.equal(await page.getByText('Nothing is wrong').count(), 0);
   assert.match(await row(region(page, 'Pools nearly handed out'), 'Scarce Ltd').innerText(), /19\s+20/);
-  assert.match(await row(region(page, 'Overdrawn accounts'), 'Poor Ltd').innerText(), /-7\.25/);
+  assert.match(await row(region(page, 'Overdrawn accounts'), 'Poor Ltd').innerText(), /−7\.25/);
   await row(region(page, 'Blocked accounts'), 'Bad Ltd').waitFor();
   await row(region(page, 'Root accounts that are no managers'), poor.email).waitFor();
   assert.deepEqual(await Promise.all(['Pools nearly', 'Overdrawn', 'Blocked', 'Locked out'].map((name) => figure(page, name))), ['1', '1', '1', '1']);
@@ -142,8 +143,8 @@ test('an account is made, becomes a manager, gets credit, is blocked and cancell
   }
   await page.getByLabel('Event').selectOption({ label: 'account: credit updated' });
   await until('entry alone', async () => (await page.getByRole('row').count()) === 2);
-  await page.getByRole('textbox', { name: 'From' }).fill('2020-01-01');
-  await page.getByRole('textbox', { name: 'To', exact: true }).fill('2020-01-02');
+  await page.getByRole('textbox', { name: 'From (UTC)' }).fill('2020-01-01');
+  await page.getByRole('textbox', { name: 'To (UTC)' }).fill('2020-01-02');
   await press(page, 'Filter');
   await page.getByText('Nothing matches, or nothing has happened yet.').waitFor();
   await follow(page, () => page.getByRole('link', { name: 'The account' }).click());

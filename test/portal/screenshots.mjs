@@ -11,7 +11,8 @@ const here = new URL('.', import.meta.url).pathname;
 const folder = join(here, '../../docs/portal');
 const password = 'a-password-for-pictures';
 const manager = 'mara@quillmoor.example', subUser = 'bram@quillmoor.example', managed = 'switchboard@copperwick.example';
-const shown = 'https://portal.example.com'; // instead of the address that the server has this time
+/** shown are addresses in pictures, instead of those that servers have this time. */
+const shown = new Map();
 
 /** id is one of screenshots.yaml. */
 const id = (n) => `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`;
@@ -25,8 +26,8 @@ async function shoot(page, name, more = 1) {
   await page.evaluate((shown) => {
     document.activeElement?.blur();
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(location.origin, shown);
-  }, shown);
+    while (texts.nextNode()) for (const [real, instead] of shown) texts.currentNode.data = texts.currentNode.data.replaceAll(real, instead);
+  }, [...shown]);
   for (const [look, { colorScheme, viewport }] of Object.entries(pictured)) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await page.setViewportSize({ ...viewport, height: 600 });
@@ -36,7 +37,7 @@ async function shoot(page, name, more = 1) {
     });
     await page.setViewportSize({ ...viewport, height: Math.max(600, Math.min(height, Math.round(tallest[look] * more))) });
     await page.evaluate(() => document.fonts.ready.then(() => undefined));
-    await picture(page, join(folder, `${name}-${look}.webp`), 60);
+    await picture(page, join(folder, `${name}-${look}.webp`), 58);
   }
   await page.setViewportSize(pictured.light.viewport);
 }
@@ -102,6 +103,7 @@ async function issuer(t) {
 
 test('pictures', async (t) => {
   const server = await startDev(t, { seed: readFileSync(join(here, 'screenshots.yaml'), 'utf8') });
+  shown.set(server.url, 'https://portal.example.com');
   const visitor = (options) => open(t, { baseURL: server.url, ...options });
   const see = async (page, name, path, more) => {
     await page.goto(path, { waitUntil: 'networkidle' });
@@ -197,7 +199,9 @@ test('pictures', async (t) => {
 
   // From here on, most people here sign in elsewhere.
   await page.goto('/portal/single-sign-on');
-  await page.getByLabel('Issuer').fill(await issuer(t));
+  const signInServer = await issuer(t);
+  shown.set(signInServer, 'https://login.quillmoor.example');
+  await page.getByLabel('Issuer').fill(signInServer);
   await page.getByLabel('Client id').fill('tenantry');
   await page.getByLabel('Client secret').fill('a secret for pictures');
   await page.getByLabel('Email domains').fill('quillmoor.example');
@@ -205,8 +209,9 @@ test('pictures', async (t) => {
   await press(page, 'Save');
   await page.locator('.notice[role]').waitFor();
   await page.goto('/portal/single-sign-on');
-  await page.getByLabel('Issuer').fill('https://login.quillmoor.example');
+  await page.getByLabel('Issuer').fill(shown.get(signInServer));
   await shoot(page, 'single-sign-on');
+  await see(page, 'single-sign-on-first', `/portal/sso/start/${id(1)}`);
 
   await page.goto('/portal/accounts/disable');
   await page.getByLabel('Ids or email addresses').fill(['reception@pellow.example', 'control@foxlantern.example', 'taps@cinderfold.example', 'office@tallowgate.example', 'workshop@umberlow.example', 'depot@marrowby.example', 'nobody@example.com'].join('\n'));
