@@ -169,7 +169,7 @@ func (p *Portal) signOut(v *visit) (any, error) {
 		p.log.Info("the operator signed out at the portal", "request_id", v.requestID, "address", p.options.Address(v.Request))
 		names, to.to = []string{operatorCookie}, operatorSignInPath
 	case endPending:
-		names, to.notice = []string{pendingCookie}, ""
+		names = []string{pendingCookie}
 	case endActing:
 		names, to = []string{actingCookie}, redirect{to: Prefix}
 		if in, err := p.auth.SignedIn(v.Context(), cookie(v.Request, actingCookie)); err == nil {
