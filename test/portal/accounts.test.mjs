@@ -67,6 +67,7 @@ test('accounts are searched, sorted and paged', async (t) => {
   await manager.client.managedAccounts.actions.disable(shop(3).id);
   await go(page, 'Accounts');
   await follow(page, () => page.getByLabel('Status').selectOption('disabled')); // no click is needed
+  await page.getByText('1–1 of 1', { exact: true }).waitFor();
   assert.deepEqual(await emails(page), ['shop-003@example.com']);
   await search.fill('shop-004');
   await press(page, 'Search');

@@ -42,9 +42,9 @@ test('a manager acts for an account, and leaves it', async (t) => {
   allow(page, /status of 403/); // of the changes that are tried below
 
   // What is the person's own is out of reach; what is the account's is not.
-  assert.deepEqual(await menu(page), ['Overview', 'Connections', 'Users', 'Groups', 'Invitations', 'Single sign-on', 'Audit log', 'API keys']);
+  assert.deepEqual(await menu(page), ['Overview', 'Connections', 'Users', 'Groups', 'Invitations', 'Audit log', 'API keys']);
   assert.equal(await page.getByText('second factor').count(), 0);
-  for (const path of ['profile', 'sessions', 'accounts', 'channels']) {
+  for (const path of ['profile', 'sessions', 'single-sign-on', 'accounts', 'channels']) {
     assert.equal((await page.goto(`/portal/${path}`)).status(), 403, path);
     await heading(page, 'Forbidden');
     await banner(page, account).waitFor();
