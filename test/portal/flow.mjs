@@ -50,7 +50,7 @@ export async function enterOperator(t, server, options = {}) {
 
 /** go is a click in the menu. */
 export async function go(page, name) {
-  await page.getByRole('navigation', { name: 'Pages', exact: true }).getByRole('link', { name, exact: true }).click();
+  await follow(page, () => page.getByRole('navigation', { name: 'Pages', exact: true }).getByRole('link', { name, exact: true }).click());
 }
 
 /** menu is what the menu offers. */
