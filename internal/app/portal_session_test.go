@@ -156,7 +156,7 @@ func TestPortalPendingEnds(t *testing.T) {
 			t.Fatalf("the second factor: %d, %s", r.StatusCode, r.complaint())
 		}
 		for name, end := range map[string]func(v *visitor){
-			"begun again": func(v *visitor) { v.post(t, "/portal/sign-out", nil) },
+			"begun again": func(v *visitor) { v.post(t, "/portal/sign-out", url.Values{"end": {"pending"}}) },
 			"too late":    func(*visitor) { s.move(6 * time.Minute) },
 		} {
 			v := s.visitor()
@@ -382,7 +382,7 @@ func TestPortalSignInAs(t *testing.T) {
 				t.Errorf("%s while acting: %d", page, r.StatusCode)
 			}
 		}
-		if r := v.post(t, "/portal/sign-out", nil); r.StatusCode != 303 || r.Header.Get("Location") != at || v.jar[actingCookie] != "" || v.jar[sessionCookie] != own {
+		if r := v.post(t, "/portal/sign-out", url.Values{"end": {"acting"}}); r.StatusCode != 303 || r.Header.Get("Location") != at || v.jar[actingCookie] != "" || v.jar[sessionCookie] != own {
 			t.Errorf("leave the account: %d to %q, with %v", r.StatusCode, r.Header.Get("Location"), v.jar)
 		}
 		gone("left", acting)
