@@ -80,11 +80,14 @@ func (p *Portal) invitations(v *visit) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := map[string]string{}
+	names, choices := map[string]string{}, []tenant.Group{}
 	for _, g := range groups {
 		names[g.ID] = g.Name
+		if mayHandOn(v.actor, &g) && len(choices) < mostChoices {
+			choices = append(choices, g)
+		}
 	}
-	list := invitationList{Groups: groups[:min(len(groups), mostChoices)], Most: tenant.MaxInvitations}
+	list := invitationList{Groups: choices, Most: tenant.MaxInvitations}
 	for _, i := range open {
 		one := openInvitation{Invitation: i, Resend: i.Sent < tenant.MaxSent && p.source.Now().Sub(i.SentAt) >= tenant.SendGap}
 		for _, id := range i.GroupIDs {
