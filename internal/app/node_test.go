@@ -66,7 +66,8 @@ func TestNode(t *testing.T) {
 	})
 }
 
-// runNode runs files of tests with node, in a folder and with more in the environment.
+// runNode runs files of tests with node, after flags of it if there are any, in a folder
+// and with more in the environment.
 func runNode(t *testing.T, folder string, files []string, env ...string) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -83,6 +84,8 @@ func runNode(t *testing.T, folder string, files []string, env ...string) {
 		t.Errorf("node --test: %v\n%s", err, out.Bytes())
 	} else if !bytes.Contains(out.Bytes(), []byte("ℹ fail 0")) {
 		t.Errorf("no test of node's has run\n%s", out.Bytes())
+	} else {
+		t.Logf("%s", out.Bytes()) // which has figures
 	}
 }
 

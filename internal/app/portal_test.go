@@ -19,7 +19,7 @@ import (
 // shipped. Its OpenID provider and the server of its mails are by others.
 func TestPortal(t *testing.T) {
 	if testing.Short() {
-		t.Skip("needs Chromium, Node, npm and a minute")
+		t.Skip("needs Chromium, Node, npm and minutes")
 	}
 	t.Parallel()
 	for _, program := range []string{"node", "npm"} {
@@ -48,7 +48,8 @@ func TestPortal(t *testing.T) {
 		t.Fatalf("there are no tests in %s: %v", folder, err)
 	}
 	certificate, key := certificateFiles(t)
-	runNode(t, folder, files,
+	// Each file has a server and a browser of its own, which mostly wait for each other.
+	runNode(t, folder, append([]string{"--test-concurrency=2"}, files...),
 		"TENANTRY_BINARY="+binary, "TENANTRY_CHROMIUM="+chromium, "TENANTRY_DEX="+buildDex(t),
 		"TENANTRY_CERTIFICATE="+certificate, "TENANTRY_CERTIFICATE_KEY="+key,
 	)

@@ -119,6 +119,7 @@ test('for who has not signed in', async (t) => {
   await submit(page, '/portal/sign-in', 'Sign in', { 'Email address': 'x@example.com', Password: 'wrong' }, '/portal/sign-in wrong');
   await submit(page, '/portal/forgot-password', 'Send the link', { 'Email address': 'x' }, '/portal/forgot-password wrong');
   await submit(page, '/portal/forgot-password', 'Send the link', { 'Email address': nobody.email });
+  server.allow(/refused as the operator/);
   await submit(page, '/portal/operator/sign-in', 'Sign in', { 'Operator token': 'wrong' });
   const owner = await enter(t, server, organization.email);
   await owner.goto('/portal/invitations');
