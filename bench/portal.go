@@ -23,7 +23,7 @@ func portalPages(kind string, d *data) []struct{ name, path string } {
 		}
 	}
 	return []struct{ name, path string }{
-		{"overview", ""}, {"accounts", "accounts"}, {"accounts-last", "accounts?page=" + last}, {"accounts-email", "accounts?sort=email"},
+		{"overview", ""}, {"accounts", "accounts"}, {"accounts-last", "accounts?status=all&page=" + last}, {"accounts-email", "accounts?sort=email"},
 		{"accounts-search", "accounts?q=" + url.QueryEscape(trades[5])}, {"account", "accounts/" + d.id(d.Rows/2)}, {"channels", "channels"},
 		{"audit", "audit"},
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tenantry/tenantry/internal/csvfile"
 	"github.com/tenantry/tenantry/internal/service"
+	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenant"
 )
 
@@ -20,6 +21,7 @@ var accountRoutes = []Route{
 	{"new account", "GET " + accountsPath + "/new", Managers, (*Portal).newAccount},
 	{"create account", "POST " + accountsPath + "/new", Managers, (*Portal).createAccount},
 	{"account", "GET " + accountsPath + "/{id}", Managers, (*Portal).account},
+	{"account audit log", "GET " + accountsPath + "/{id}/audit", Managers, (*Portal).accountAudit},
 	{"disable account", "POST " + accountsPath + "/{id}/disable", Managers, (*Portal).disable},
 	{"enable account", "POST " + accountsPath + "/{id}/enable", Managers, (*Portal).enable},
 	{"show credentials", "POST " + accountsPath + "/{id}/credentials", Managers, (*Portal).credentials},
@@ -258,6 +260,17 @@ func (p *Portal) showAccount(v *visit, account *service.Account, shown bool) (an
 		return nil, err
 	}
 	return page{template: "account", title: account.OrganizationName, data: a}, nil
+}
+
+// accountAudit is the log of one of the manager's accounts: what became of it, and why.
+func (p *Portal) accountAudit(v *visit) (any, error) {
+	account, err := p.service.ManagedAccount(v.Context(), v.actor, v.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	return p.showAudit(v, "Audit log of "+account.OrganizationName, accountPath(account.ID), func(search service.AuditSearch) ([]store.AuditEntry, int64, error) {
+		return p.service.ManagedAudit(v.Context(), v.actor, account.ID, search, pageSize)
+	})
 }
 
 func (p *Portal) disable(v *visit) (any, error) {

@@ -65,7 +65,7 @@ func (p *Portal) told(v *visit, entries []store.AuditEntry) ([]entry, error) {
 		ofGroups = ofGroups || e.ResourceType == "group"
 	}
 	emails, groups := map[string]string{}, map[string]bool{}
-	if v.in != nil {
+	if v.in != nil && v.actor.Can(tenant.ViewAudit) {
 		var err error
 		if emails, err = p.service.EmailsOf(v.Context(), v.actor, ids); err != nil {
 			return nil, err
@@ -103,8 +103,8 @@ type auditPage struct {
 	Event, User, Resource, After, Before string
 	// Newest and Next are pages, "" for none.
 	Newest, Next string
-	// AccountID is whose log the operator looks at.
-	AccountID string
+	// Account is the page of whose log it is, "" for one's own.
+	Account string
 }
 
 func (p *Portal) audit(v *visit) (any, error) {
@@ -113,9 +113,9 @@ func (p *Portal) audit(v *visit) (any, error) {
 	})
 }
 
-func (p *Portal) showAudit(v *visit, title, accountID string, find func(service.AuditSearch) ([]store.AuditEntry, int64, error)) (any, error) {
+func (p *Portal) showAudit(v *visit, title, account string, find func(service.AuditSearch) ([]store.AuditEntry, int64, error)) (any, error) {
 	a := auditPage{
-		Events: tenant.Events, AccountID: accountID,
+		Events: tenant.Events, Account: account,
 		Event: v.query("event"), User: v.query("user"), Resource: v.query("resource"), After: v.query("after"), Before: v.query("before"),
 	}
 	search := service.AuditSearch{AuditFilter: store.AuditFilter{Event: a.Event, UserID: a.User, ResourceID: a.Resource}}

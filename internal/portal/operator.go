@@ -262,7 +262,7 @@ func (p *Portal) operatorAudit(v *visit) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.showAudit(v, "Audit log of "+account.OrganizationName, account.ID, func(search service.AuditSearch) ([]store.AuditEntry, int64, error) {
+	return p.showAudit(v, "Audit log of "+account.OrganizationName, operatorAccountPath(account.ID), func(search service.AuditSearch) ([]store.AuditEntry, int64, error) {
 		return p.service.SearchAuditOf(v.Context(), account.ID, search, pageSize)
 	})
 }

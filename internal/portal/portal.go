@@ -407,7 +407,7 @@ func (p *Portal) sendToSignIn(v *visit, needed *signInNeeded) {
 	switch {
 	case needed.acting:
 		forget(v.w, actingCookie)
-		to = redirect{to: Prefix, notice: "You act for the other account no longer. " + needed.why, bad: true}
+		to = redirect{to: Prefix, notice: "You act for the other account no longer. " + strings.TrimSuffix(needed.why, " Sign in again."), bad: true}
 	case needed.why != "":
 		forget(v.w, over)
 		to.notice, to.bad = needed.why, true

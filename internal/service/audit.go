@@ -55,6 +55,21 @@ func (s *Service) SearchAuditOf(ctx context.Context, accountID string, search Au
 	return entries, next, err
 }
 
+// ManagedAudit is the same for one of the actor's accounts: a manager, who can sign in
+// there, sees what became of it.
+func (s *Service) ManagedAudit(ctx context.Context, actor tenant.Actor, id string, search AuditSearch, size int) ([]store.AuditEntry, int64, error) {
+	if err := MayManage(actor); err != nil {
+		return nil, 0, err
+	}
+	if err := s.db.View(ctx, func(tx *store.Tx) error {
+		_, err := tx.ManagedAccount(actor.AccountID, id)
+		return err
+	}); err != nil {
+		return nil, 0, err
+	}
+	return s.SearchAuditOf(ctx, id, search, size)
+}
+
 // EmailsOf are the addresses of users of the actor's organization, by id, for who may
 // see the audit log; ids of others, and of those who were removed, are not in it.
 func (s *Service) EmailsOf(ctx context.Context, actor tenant.Actor, ids []string) (emails map[string]string, err error) {

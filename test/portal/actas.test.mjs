@@ -77,7 +77,7 @@ test('a manager acts for an account, and leaves it', async (t) => {
   await page.getByText(helper.email).first().waitFor();
   await page.context().addCookies(cookies);
   await page.goto('/portal/');
-  await warned(page, 'You act for the other account no longer. The session was ended. Sign in again.');
+  await warned(page, 'You act for the other account no longer. The session was ended.');
   await heading(page, 'Wholesale');
 });
 
