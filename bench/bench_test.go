@@ -33,6 +33,8 @@ var everywhere = []string{
 	"create/(fdatasync|bare-insert|1|8|64|64/on-10k)", "report/(csv|json)(/resident)?", "start/(empty|10k|first-list)",
 	"cost/(get-kept|get|list|contains|audit-page|sign-in)", "cost/(create|channel-limit|disable)/(1|64)", "size/account",
 	"admission/(json|query|text|steady|half-load|memory)", "lease/(pairs|running-10|running-1k)", "gateway/(1k|64k)",
+	"portal/(overview|accounts|accounts-last|accounts-email|accounts-search|account|channels|audit|export)",
+	"portal/(users|users-last|users-search|user)",
 }
 
 func short(t *testing.T, folder, engine string, names ...string) {
