@@ -871,7 +871,7 @@ func TestGatewayEarlyAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		conn.SetDeadline(time.Now().Add(time.Minute))
 		fmt.Fprintf(conn, "POST /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s", g.child.Key, head)
 		b := bufio.NewReader(conn)
 		answer, err := http.ReadResponse(b, nil)

@@ -88,13 +88,14 @@ test('somebody is invited, accepts, and sees what the groups grant', async (t) =
   await page.getByRole('link', { name: 'To the overview' }).click();
   await go(page, 'Invitations');
   await page.getByLabel('Email address').fill('bob@sons.example');
-  await page.getByLabel('Sales', { exact: true }).check();
+  assert.equal(await page.getByLabel('Sales', { exact: true }).count(), 0, 'it is not offered');
+  const technicians = page.getByLabel('Technicians', { exact: true });
+  await technicians.check();
+  await technicians.evaluate((box, id) => (box.value = id), sales.id); // and refused all the same
   await press(page, 'Send the invitation');
   await page.getByRole('alert').waitFor();
   assert.equal(await page.getByLabel('Email address').inputValue(), 'bob@sons.example');
-  assert.equal(await page.getByLabel('Sales', { exact: true }).isChecked(), true);
-  await page.getByLabel('Sales', { exact: true }).uncheck();
-  await page.getByLabel('Technicians', { exact: true }).check();
+  await technicians.check();
   await press(page, 'Send the invitation');
   await said(page, 'An invitation goes to bob@sons.example.');
   await page.getByLabel('Email address').fill('BOB@sons.example');
@@ -108,7 +109,6 @@ test('somebody is invited, accepts, and sees what the groups grant', async (t) =
   await accept(bob, linkIn(await mail.next('bob@sons.example')));
   await heading(bob, 'Åse & Sons');
   assert.deepEqual(await menu(bob), ['Overview', 'Connections', 'API keys', 'Sessions', 'Profile']);
-  assert.equal(sales.name, 'Sales');
 });
 
 test('an invitation that is taken back is dead, and so is a link that another one replaced', async (t) => {
