@@ -483,7 +483,7 @@ func TestKamailio(t *testing.T) {
 	second = x.dial("cancel", "", "larry", there)
 	second.got("SIP/2.0 100", 1)
 	second.poke("MESSAGE")
-	if got := second.end(); got != "487 Request Terminated" {
+	if got := second.end(); !strings.HasPrefix(got, "487 ") { // in Kamailio's words or in the script's
 		t.Errorf("a call that was given up before there was an answer ended with %q", got)
 	}
 	x.refused("503 Service Unavailable", "", "larry", there)

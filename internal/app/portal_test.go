@@ -21,7 +21,7 @@ func TestPortal(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Chromium, Node, npm and minutes")
 	}
-	t.Parallel()
+	// Not beside others: a browser takes what calls through Kamailio need to be in time.
 	for _, program := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
 			missing(t, "a browser", program, err)
